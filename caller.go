@@ -1,0 +1,80 @@
+package ajar
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Clock tells the time. It is handed in; only programs pass time.Now.
+type Clock func() time.Time
+
+// PrincipalID names a person, group or service principal: a GUID.
+type PrincipalID string
+
+// PrincipalKind is Azure's principalType.
+type PrincipalKind string
+
+// The kinds of principal there are.
+const (
+	User             PrincipalKind = "User"
+	Group            PrincipalKind = "Group"
+	ServicePrincipal PrincipalKind = "ServicePrincipal"
+)
+
+// Principal is somebody who exists: a person, a group, or a program with an identity of its own.
+type Principal struct {
+	Stamp
+	ID       PrincipalID
+	Kind     PrincipalKind
+	Name     string // how it signs in and is shown; unique without regard to case
+	Display  string
+	Disabled bool
+	Members  []PrincipalID // of a group; groups do not nest
+	Created  time.Time
+}
+
+// Caller is who is asking now. It is every verb's second argument.
+type Caller struct {
+	Principal PrincipalID
+	Name      string
+	Groups    []PrincipalID // what the sign-in vouches for; groups kept here are added by rbac
+	From      netip.Addr    // where the request came from: the connection's address, or a trusted proxy's word
+	Via       string        // arm, web, bastion, local
+	Corr      string        // correlation id of the call, kept in its events
+}
+
+// Plane is the caller of what nobody asked for: the loop, start-up, recovery on the plane's own machine.
+var Plane = Caller{Principal: "00000000-0000-0000-0000-000000000000", Name: "ajar", Via: "local"}
+
+// Credential is one way of a principal to prove itself. Hash is all that is kept of the secret.
+type Credential struct {
+	Stamp
+	ID        string
+	Principal PrincipalID
+	Kind      CredentialKind
+	Hash      string // argon2id for passwords, SHA-256 for generated 256-bit secrets
+	Hint      string // the first characters of a generated secret, for telling secrets apart
+	Created   time.Time
+	Expires   time.Time // zero = does not expire
+}
+
+// CredentialKind is the sort of proof a Credential is.
+type CredentialKind string
+
+// The kinds of credential there are.
+const (
+	Password CredentialKind = "password"
+	Secret   CredentialKind = "secret"
+)
+
+// Token is a bearer token that was handed out. The token itself is never kept, only its SHA-256 as the key.
+type Token struct {
+	Stamp
+	Hash      string // hex SHA-256 of the opaque token
+	Principal PrincipalID
+	Name      string // what the holder calls it, or how it was got ("login")
+	From      netip.Addr
+	Created   time.Time
+	Expires   time.Time
+	Revoked   time.Time // zero = still good until Expires
+}

@@ -1,0 +1,79 @@
+package ajar
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+// Enforcer keeps the rules of an endpoint as we want them. Implementations touch only what they own, and may be
+// called again with the same input. Calls for one endpoint do not overlap; calls for different ones do.
+type Enforcer interface {
+	// Apply makes what we own on ep exactly want. The zero Ruleset removes us entirely. It returns nil only once the
+	// firewall has it and every opening was read back with its deadline; it must stop when ctx ends. Unavailable means
+	// that ep cannot be reached now and nothing is known of what it has.
+	Apply(ctx context.Context, ep Endpoint, want Ruleset) error
+	// Observe reports what we own on ep now, as the firewall has it. Drift is want.Diff(got).
+	Observe(ctx context.Context, ep Endpoint) (Ruleset, error)
+}
+
+// Changer is the power to apply a difference instead of the whole. Change has Apply's promise for what d touches, and
+// answers Conflict when ep is not at d.Base, upon which the whole is applied with ApplyAt.
+type Changer interface {
+	Enforcer
+	Change(ctx context.Context, ep Endpoint, d Delta) error
+	// ApplyAt is Apply, and sets the revision that the next Delta may start from.
+	ApplyAt(ctx context.Context, ep Endpoint, want Ruleset, rev uint64) error
+}
+
+// Previewer is the power to tell what a guard would cut before it is laid.
+type Previewer interface {
+	Preview(ctx context.Context, ep Endpoint, guard []Guard) (Impact, error)
+}
+
+// Impact is what a guard would do to whoever is connected now.
+type Impact struct {
+	Listening   []Listener   `json:"listening"`
+	Connections []Connection `json:"connections"`
+}
+
+// Listener is a socket that a guard would close to the outside.
+type Listener struct {
+	Port    Port       `json:"port"`
+	Address netip.Addr `json:"address"`
+	Process string     `json:"process,omitempty"`
+}
+
+// Connection is a live connection that a guard would cut.
+type Connection struct {
+	Port   Port           `json:"port"`
+	Local  netip.AddrPort `json:"local"`
+	Remote netip.AddrPort `json:"remote"`
+}
+
+// Finder is the power to list targets.
+type Finder interface {
+	Find(ctx context.Context) ([]Target, error)
+}
+
+// Report is what an enforcer noticed by itself: drift that it repaired, a use of break-glass, a skewed clock, a second
+// connection with one certificate. The loop makes an Event of it.
+type Report struct {
+	Endpoint EndpointID
+	Time     time.Time
+	Action   Action
+	Message  string
+	Details  map[string]string
+	// Lifted and Status update what is shown of the endpoint; nil = unchanged.
+	Status    *HostStatus
+	Connected *bool
+	SkewMS    *int64
+	// Look asks for a pass over the endpoint now, from whole state.
+	Look bool
+}
+
+// Reporter is the power to notice things. Reports are handed to fn, which returns nil once the report is durable, so
+// that what a host journalled can be forgotten there.
+type Reporter interface {
+	Report(ctx context.Context, fn func(Report) error) error
+}
