@@ -44,9 +44,12 @@ const (
 	Warn  EndMode = "warn"  // no new connections; live ones go on for up to MaxWarn and are reported
 )
 
-// Strictest gives the stricter of two end modes.
+// Strictest gives the stricter of two end modes. An empty or unknown mode is Cut.
 func Strictest(a, b EndMode) EndMode {
-	for _, m := range []EndMode{Cut, Drain, Warn} {
+	if (a != Drain && a != Warn) || (b != Drain && b != Warn) {
+		return Cut
+	}
+	for _, m := range []EndMode{Drain, Warn} {
 		if a == m || b == m {
 			return m
 		}

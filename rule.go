@@ -73,7 +73,7 @@ func Desired(now time.Time, guard []Guard, leases []*Lease) Ruleset {
 			if m, ok := strictest[l.Flow]; ok {
 				strictest[l.Flow] = Strictest(m, l.Mode)
 			} else {
-				strictest[l.Flow] = Strictest(l.Mode, l.Mode)
+				strictest[l.Flow] = l.Mode
 			}
 		}
 	}
