@@ -105,7 +105,11 @@ type Tx interface {
 	// Release ends a claim and sets when the endpoint is due next and how often it has failed. If it was marked due
 	// meanwhile it stays due now. Conflict if the claim is no longer held.
 	Release(c Claim, due time.Time, failures int) error
-	// NextDue is when the next endpoint that owner could claim is due; zero if none is.
+	// DropClaims ends every claim that owner holds, and leaves its endpoints due: what a replica does at start with the
+	// claims of its dead predecessor.
+	DropClaims(owner string) error
+	// NextDue is when the next endpoint that owner could claim is due; zero if none is. One that somebody holds counts
+	// from the end of the claim.
 	NextDue(owner string) (time.Time, error)
 }
 
