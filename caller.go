@@ -65,6 +65,7 @@ type CredentialKind string
 const (
 	Password CredentialKind = "password"
 	Secret   CredentialKind = "secret"
+	Once     CredentialKind = "once" // generated like a secret; the first log-in uses it up
 )
 
 // Token is a bearer token that was handed out. The token itself is never kept, only its SHA-256 as the key.
