@@ -1,0 +1,55 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Config is what a Broker is built from. Store, Clock and NewID must be set.
+type Config struct {
+	Store  ajar.Store
+	Clock  ajar.Clock
+	NewID  func() string // a fresh GUID
+	Bounds ajar.Bounds   // the zero value means ajar.DefaultBounds
+	Log    *slog.Logger  // nil = none
+	// Wake tells the loop that these endpoints are due; nil = nobody to tell. It must not block.
+	Wake func(...ajar.EndpointID)
+	// GuardConfirm is how long a new guard waits for confirmation before its host rolls it back, where a PutPolicy says
+	// nothing; 0 = new guards are confirmed at once.
+	GuardConfirm time.Duration
+	// Preview asks an endpoint's enforcer what guards would cut; nil = previews are left out.
+	Preview func(ctx context.Context, ep ajar.Endpoint, guard []ajar.Guard) (ajar.Impact, error)
+	// PlaneListeners are the addresses that people and agents reach the plane at. A policy cannot guard them unless
+	// forced.
+	PlaneListeners []netip.AddrPort
+	// Removed is called after a host was removed and its identity revoked, so that its connection is cut now; lift says
+	// whether it should be told to take its guard down first. nil = nobody to tell. It must not block. Replicas that did
+	// not carry out the removal see Revoked and Lift in the HostIdentity.
+	Removed func(ep ajar.EndpointID, lift bool)
+	// MaxLeases bounds the leases of one request; 0 = 1,000.
+	MaxLeases int
+	// MaxLive bounds the live leases of one principal; 0 = 250,000. It is there to stop a runaway program and is counted
+	// loosely: several replicas together may overshoot it by what they grant within a minute.
+	MaxLive int
+}
+
+// Broker carries out the verbs. Make one with New; it is safe for concurrent use.
+type Broker struct {
+	Config
+	mu sync.Mutex
+}
+
+// Page selects part of a list. Cursor is the next of the list before; Limit 0 means 100, and at most 1,000 are given.
+// A page may be shorter than its limit, or empty, and still have a next.
+type Page struct {
+	Cursor string
+	Limit  int
+}
+
+// New makes a Broker.
+func New(c Config) *Broker { return &Broker{Config: c} }
