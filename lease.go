@@ -1,8 +1,12 @@
 package ajar
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -92,6 +96,22 @@ func (l *Lease) Move(to LeaseState, why Reason) error {
 		l.Reason = why
 	}
 	return nil
+}
+
+// Slot names what no two live leases of one person share: whose it is, on which port of which machine, from which
+// sources. The protocol is left out, since * meets both others.
+func (l *Lease) Slot() ID {
+	from := make([]string, len(l.Sources))
+	for i, s := range l.Sources {
+		from[i] = strings.ReplaceAll(s.String(), "/", "-")
+	}
+	slices.Sort(from)
+	text := strings.Join(from, "+")
+	if len(from) > 1 {
+		sum := sha256.Sum256([]byte(text))
+		text = hex.EncodeToString(sum[:16])
+	}
+	return ID(string(l.Target) + "/leases/" + string(l.Requester) + "/" + strconv.Itoa(int(l.Flow.Port.Number)) + "/" + text)
 }
 
 // Live reports whether l lets anybody open a new connection at now: Opening or Open, and not past its End, whether or

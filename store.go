@@ -177,11 +177,14 @@ func (r *Request) Entry() Entry {
 	return e
 }
 
-// Entry: scope is the target, owner the requester, ref the endpoint, until the End of a lease that is not Closed.
+// Entry: scope is the target, owner the requester, ref the endpoint, until the End of a lease that is not Closed. While
+// it is not Closed its scope lies below the target, at Slot, so that what a newer request supersedes is found without
+// reading the machine's other leases.
 func (l *Lease) Entry() Entry {
 	e := Entry{Kind: KindLease, Key: string(l.ID), Scope: l.Target.Key(), Owner: string(l.Requester), Ref: string(l.Endpoint), State: string(l.State)}
 	if l.State != Closed {
 		e.Until = l.End
+		e.Scope = l.Slot().Key()
 	}
 	return e
 }

@@ -18,6 +18,7 @@ type Target struct {
 	SSHPort   uint16       // 0 = 22
 	Source    string       // "person", or the provider whose listing made it
 	Endpoints []EndpointID // where its rules are enforced; empty until a host joins
+	Policies  []ID         // which policies name it, so that a host that joins finds what it must guard
 	Created   time.Time
 	Removed   time.Time // set while the last leases of a removed target are closed
 }
@@ -94,6 +95,7 @@ type HostIdentity struct {
 	Expires  time.Time
 	Issued   time.Time
 	Revoked  time.Time
+	Lift     bool // the guard goes with the host; otherwise it stays there after Revoked
 }
 
 // JoinToken lets one host join as one machine, once. Only the token's hash is kept.
