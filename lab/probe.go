@@ -1,0 +1,183 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long a probe waits for an answer: machines of the lab answer at once or not at all.
+const patience = 250 * time.Millisecond
+
+// connect makes one TCP connection from the current thread's namespace and resets it. nil says that it came about.
+func connect(to netip.AddrPort) error {
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()})
+	if to.Addr().Is4() {
+		family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// Closing resets, so that thousands of probes leave no ports waiting.
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, sa); !errors.Is(err, unix.EINPROGRESS) {
+		return err
+	}
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	for deadline := time.Now().Add(patience); ; {
+		n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds())+1)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return unix.ETIMEDOUT
+		}
+		break
+	}
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return unix.Errno(code)
+	}
+	return nil
+}
+
+// Try makes one TCP connection from s: nil if it came about, else what a program would be told.
+func (s *Space) Try(to netip.AddrPort) error {
+	return s.Run(func() error { return connect(to) })
+}
+
+// Scan tries the ports of an address one after the other and returns those that are open.
+func (s *Space) Scan(to netip.Addr, ports ...uint16) (open []uint16, err error) {
+	err = s.Run(func() error {
+		for _, p := range ports {
+			if connect(netip.AddrPortFrom(to, p)) == nil {
+				open = append(open, p)
+			}
+		}
+		return nil
+	})
+	return open, err
+}
+
+// AwaitOpen tries without a pause until a connection comes about, and returns when that was.
+func (s *Space) AwaitOpen(ctx context.Context, to netip.AddrPort) (at time.Time, err error) {
+	return s.await(ctx, to, true)
+}
+
+// AwaitClosed tries without a pause until a connection is refused, and returns when that was.
+func (s *Space) AwaitClosed(ctx context.Context, to netip.AddrPort) (at time.Time, err error) {
+	return s.await(ctx, to, false)
+}
+
+func (s *Space) await(ctx context.Context, to netip.AddrPort, open bool) (at time.Time, err error) {
+	err = s.Run(func() error {
+		for {
+			if (connect(to) == nil) == open {
+				at = time.Now()
+				return nil
+			}
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+		}
+	})
+	return at, err
+}
+
+// Watch tries one port again and again from a space, and remembers when it changed.
+type Watch struct {
+	mu       sync.Mutex
+	changes  []Change
+	tries    int
+	lastOpen time.Time
+	stop     context.CancelFunc
+	done     chan error
+}
+
+// Change is a moment at which a watched port was seen to be open or closed, after it was seen otherwise.
+type Change struct {
+	At   time.Time
+	Open bool
+}
+
+// Watch starts to watch. The first change tells what the first try saw.
+func (s *Space) Watch(to netip.AddrPort, every time.Duration) *Watch {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &Watch{stop: cancel, done: make(chan error, 1)}
+	go func() {
+		w.done <- s.Run(func() error {
+			for ctx.Err() == nil {
+				open := connect(to) == nil
+				w.saw(open, time.Now())
+				if every > 0 {
+					time.Sleep(every)
+				}
+			}
+			return nil
+		})
+	}()
+	return w
+}
+
+func (w *Watch) saw(open bool, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tries++
+	if n := len(w.changes); n == 0 || w.changes[n-1].Open != open {
+		w.changes = append(w.changes, Change{At: at, Open: open})
+	}
+	if open {
+		w.lastOpen = at
+	}
+}
+
+// Seen is what a Watch saw.
+type Seen struct {
+	Changes  []Change
+	Tries    int
+	LastOpen time.Time // of the last connection that came about; zero if none did
+}
+
+// Now is what was seen so far.
+func (w *Watch) Now() Seen {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return Seen{Changes: append([]Change(nil), w.changes...), Tries: w.tries, LastOpen: w.lastOpen}
+}
+
+// Stop ends the watch and returns what it saw.
+func (w *Watch) Stop() Seen {
+	w.stop()
+	<-w.done
+	return w.Now()
+}
+
+// OpenFor adds up how long the port was seen to be open, up to the last change.
+func (s Seen) OpenFor() time.Duration {
+	var sum time.Duration
+	for i, c := range s.Changes {
+		if c.Open && i+1 < len(s.Changes) {
+			sum += s.Changes[i+1].At.Sub(c.At)
+		}
+	}
+	return sum
+}
+
+// EverOpen reports whether any try came through.
+func (s Seen) EverOpen() bool { return !s.LastOpen.IsZero() }
