@@ -1,0 +1,346 @@
+package enforce
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Loop carries out what the store says. Store, Enforcers and Clock must be set; for the rest zero is fine. Any number
+// of loops may work over one store, each with an Owner of its own.
+type Loop struct {
+	Store     ajar.Store
+	Enforcers map[string]ajar.Enforcer // by Endpoint.Provider
+	Clock     ajar.Clock
+	Log       *slog.Logger
+	// Owner names this replica. One that restarts under its old name takes over its old claims at once; under a new one
+	// it waits for their end.
+	Owner string
+
+	// Hold is how long a claim lasts (default 15 s); ApplyTimeout, how long a firewall may take, must be well below it
+	// (default a third of Hold).
+	Hold, ApplyTimeout time.Duration
+	// Resync is how often each endpoint is compared with what it should be, spread by a quarter (default 10 min).
+	Resync time.Duration
+	// Backoff is the wait after the first failure (default 500 ms); it doubles up to MaxBackoff (default 5 min).
+	Backoff, MaxBackoff time.Duration
+	// Tick is how often the loop compares its deadlines with the clock, in memory alone, so that a clock that stepped
+	// forward is noticed (default 500 ms). Every tenth tick it asks the store whether another replica left work.
+	Tick time.Duration
+	// Width is how many endpoints are worked on at once (default 2048).
+	Width int
+	// Chunk is how many leases one Update settles (default 256): other writers wait no longer than that.
+	Chunk int
+
+	Hooks Hooks
+	// Failpoint is called at every boundary between two steps of a pass; an error there is a crash: the pass ends
+	// without another word. For tests.
+	Failpoint func(Step, ajar.EndpointID) error
+
+	once   sync.Once
+	wake   chan struct{} // claim now
+	rearm  chan struct{} // something is due sooner than the timer says
+	freed  chan struct{}
+	passes sync.WaitGroup
+
+	mu       sync.Mutex
+	plans    map[ajar.EndpointID]*plan
+	flying   map[ajar.EndpointID]*flight
+	trouble  map[ajar.EndpointID]bool // those whose last pass failed
+	next     time.Time                // the earliest due that is known of; zero = none
+	rechecks map[ajar.EndpointID]bool // those to be told the whole at their next pass
+	overdue  atomic.Int64
+}
+
+// flight is a pass under way.
+type flight struct {
+	again   bool // it was woken meanwhile
+	limping bool // its endpoint failed before
+}
+
+func (l *Loop) init() {
+	l.once.Do(func() {
+		def(&l.Hold, 15*time.Second)
+		def(&l.ApplyTimeout, l.Hold/3)
+		def(&l.Resync, 10*time.Minute)
+		def(&l.Backoff, 500*time.Millisecond)
+		def(&l.MaxBackoff, 5*time.Minute)
+		def(&l.Tick, 500*time.Millisecond)
+		if l.Width == 0 {
+			l.Width = 2048
+		}
+		if l.Chunk == 0 {
+			l.Chunk = 256
+		}
+		if l.Log == nil {
+			l.Log = slog.New(slog.DiscardHandler)
+		}
+		if l.Owner == "" {
+			l.Owner = "ajard"
+		}
+		l.wake, l.rearm, l.freed = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+		l.plans, l.flying = map[ajar.EndpointID]*plan{}, map[ajar.EndpointID]*flight{}
+		l.trouble, l.rechecks = map[ajar.EndpointID]bool{}, map[ajar.EndpointID]bool{}
+	})
+}
+
+func def(d *time.Duration, to time.Duration) {
+	if *d == 0 {
+		*d = to
+	}
+}
+
+// Wake says that these endpoints were marked due. It never blocks, and losing it costs latency alone.
+func (l *Loop) Wake(eps ...ajar.EndpointID) {
+	l.init()
+	l.mu.Lock()
+	for _, id := range eps {
+		if f := l.flying[id]; f != nil {
+			f.again = true
+		}
+	}
+	l.mu.Unlock()
+	poke(l.wake)
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends, and then leaves its claims to others.
+func (l *Loop) Run(ctx context.Context) error {
+	l.init()
+	for kind, e := range l.Enforcers {
+		if r, ok := e.(ajar.Reporter); ok {
+			l.passes.Go(func() { l.listen(ctx, kind, r) })
+		}
+	}
+	err := l.dispatch(ctx)
+	l.passes.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if l.Failpoint == nil || l.Failpoint(StepStop, "") == nil {
+		if err := l.Store.Update(last, func(tx ajar.Tx) error { return tx.DropClaims(l.Owner) }); err != nil {
+			l.Log.Warn("claims not dropped at stop", "err", err)
+		}
+	}
+	return err
+}
+
+// dispatch claims what is due, gives each endpoint a goroutine, and sleeps until something is due next.
+func (l *Loop) dispatch(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	wait := l.Backoff
+	ticks := 0
+	for ctx.Err() == nil {
+		n, err := l.round(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			l.Log.Warn("cannot claim", "err", err)
+			timer.Reset(wait)
+			wait = min(2*wait, 5*time.Second)
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			continue
+		case n == batch:
+			continue
+		}
+		wait = l.Backoff
+		if ticks = l.sleep(ctx, timer, ticks); ticks >= 10 {
+			ticks = 0
+			l.evict()
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// sleep returns when there is something to claim: a wake, the earliest due, or the tenth tick.
+func (l *Loop) sleep(ctx context.Context, timer *time.Timer, ticks int) int {
+	for {
+		d := l.untilNext()
+		if d <= 0 {
+			return ticks
+		}
+		timer.Reset(d)
+		select {
+		case <-ctx.Done():
+			return ticks
+		case <-l.wake:
+			return ticks
+		case <-l.rearm:
+		case <-timer.C:
+			if d < l.Tick {
+				return ticks
+			}
+			if ticks++; ticks >= 10 {
+				return ticks
+			}
+		}
+	}
+}
+
+// untilNext is the time to the earliest due, at most a tick.
+func (l *Loop) untilNext() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next.IsZero() {
+		return l.Tick
+	}
+	return min(l.Tick, l.next.Sub(l.Clock()))
+}
+
+// schedule notes that something is due at t.
+func (l *Loop) schedule(t time.Time) {
+	l.mu.Lock()
+	sooner := !t.IsZero() && (l.next.IsZero() || t.Before(l.next))
+	if sooner {
+		l.next = t
+	}
+	l.mu.Unlock()
+	if sooner {
+		poke(l.rearm)
+	}
+}
+
+// batch is how many endpoints are claimed at once.
+const batch = 128
+
+// round claims up to a batch and starts their passes.
+func (l *Loop) round(ctx context.Context) (int, error) {
+	if !l.room(ctx) {
+		return 0, nil
+	}
+	// What passes that end from here on schedule must not be lost to the older answer of NextDue.
+	l.mu.Lock()
+	l.next = time.Time{}
+	l.mu.Unlock()
+	now := l.Clock()
+	claims, next, err := l.claim(ctx, now, batch)
+	if err != nil {
+		return 0, err
+	}
+	if len(claims) < batch && !next.IsZero() && !next.After(now) {
+		next = now.Add(l.Tick / 10) // held by somebody
+	}
+	l.schedule(next)
+	for _, c := range claims {
+		if l.launch(c) {
+			l.passes.Go(func() { l.fly(ctx, c) })
+		} else {
+			l.passes.Go(func() { l.decline(ctx, c) })
+		}
+	}
+	return len(claims), nil
+}
+
+// room waits until fewer than Width passes are under way.
+func (l *Loop) room(ctx context.Context) bool {
+	for {
+		l.mu.Lock()
+		n := len(l.flying)
+		l.mu.Unlock()
+		if n < l.Width {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-l.freed:
+		}
+	}
+}
+
+func (l *Loop) claim(ctx context.Context, now time.Time, n int) (claims []ajar.Claim, next time.Time, err error) {
+	err = l.Store.Update(ctx, func(tx ajar.Tx) (err error) {
+		if claims, err = tx.ClaimDue(now, n, l.Hold, l.Owner); err != nil {
+			return err
+		}
+		next, err = tx.NextDue(l.Owner)
+		return err
+	})
+	return claims, next, err
+}
+
+// launch enters a pass among those under way; false if its endpoint has to wait: a pass over it is still under way, or
+// endpoints that fail fill their half.
+func (l *Loop) launch(c ajar.Claim) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	id := c.Endpoint.ID
+	if l.flying[id] != nil {
+		return false
+	}
+	f := &flight{limping: c.Failures > 0}
+	if f.limping && l.limping() >= max(1, l.Width/2) {
+		return false
+	}
+	l.flying[id] = f
+	return true
+}
+
+func (l *Loop) limping() (n int) {
+	if len(l.flying) < l.Width/2 {
+		return 0
+	}
+	for _, f := range l.flying {
+		if f.limping {
+			n++
+		}
+	}
+	return n
+}
+
+// decline gives back a claim for later.
+func (l *Loop) decline(ctx context.Context, c ajar.Claim) {
+	due := l.Clock().Add(l.Backoff)
+	if err := l.Store.Update(ctx, func(tx ajar.Tx) error { return tx.Release(c, due, c.Failures) }); err == nil {
+		l.schedule(due)
+	}
+}
+
+// fly is one pass in its goroutine.
+func (l *Loop) fly(ctx context.Context, c ajar.Claim) {
+	id := c.Endpoint.ID
+	due := l.pass(ctx, c)
+	l.mu.Lock()
+	again := l.flying[id].again
+	delete(l.flying, id)
+	l.mu.Unlock()
+	poke(l.freed)
+	if again {
+		poke(l.wake)
+	} else {
+		l.schedule(due)
+	}
+}
+
+// Once claims what is due now, works on it to the end, and reports whether there was anything.
+func (l *Loop) Once(ctx context.Context) (worked bool, err error) {
+	l.init()
+	n, err := l.round(ctx)
+	l.passes.Wait()
+	return n > 0, err
+}
+
+// evict drops the plans of endpoints that this replica has not worked on for long.
+func (l *Loop) evict() {
+	old := l.Clock().Add(-3 * l.Resync)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, p := range l.plans {
+		if l.flying[id] == nil && p.used.Before(old) {
+			delete(l.plans, id)
+			delete(l.trouble, id)
+		}
+	}
+}

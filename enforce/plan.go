@@ -1,0 +1,332 @@
+package enforce
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// plan is what the loop holds of one endpoint between passes: its leases in compact form, what the firewall was last
+// told, and when what is wanted changes next. It yields differences whose cost grows with what changed. Losing it costs
+// a reading, never correctness.
+type plan struct {
+	after  int64 // leases written up to this Seq are known
+	loaded bool
+	leases map[ajar.LeaseID]*entry
+	flows  map[ajar.Flow]*flow
+	turns  turns               // when entries change by themselves
+	dirty  map[*entry]struct{} // what is wanted of them may differ from what the firewall was told
+	todo   map[*entry]struct{} // the store may have to be told something about them
+	seen   int64               // the latest now, in milliseconds
+
+	guard  []ajar.Guard // as the firewall was last told
+	rev    uint64       // of what the firewall was last told
+	synced bool         // the firewall has what it was told
+
+	syncAt  time.Time // when to look for drift
+	mark    int64     // of the last claim
+	retryAt time.Time // after a failure, when to try again although nothing changed
+	used    time.Time
+}
+
+// entry is a lease as the plan needs it.
+type entry struct {
+	id          ajar.LeaseID
+	rev         int64
+	flow        *flow
+	sources     []netip.Prefix
+	end, stop   int64 // End and HardStop in milliseconds
+	kernel      int64 // KernelEnd in milliseconds, 0 = never seen
+	state       ajar.LeaseState
+	reason      ajar.Reason
+	trouble     string
+	cut         bool // its mode ends live sessions at End
+	counted     bool // among flow.cut
+	turn        int64
+	told        bool // the firewall was told a rule, with
+	tEnd, tStop int64
+	moved       bool        // flow or sources changed since it was told
+	doc         *ajar.Lease // while the store may have to be told something; may be nil even then
+}
+
+// flow counts the live leases on it that cut: while there is one, no session outlives its lease's End.
+type flow struct {
+	ajar.Flow
+	refs int // entries that point here
+	cut  int
+	soft map[*entry]struct{} // those that would drain
+}
+
+func newPlan() *plan {
+	return &plan{
+		leases: map[ajar.LeaseID]*entry{}, flows: map[ajar.Flow]*flow{},
+		dirty: map[*entry]struct{}{}, todo: map[*entry]struct{}{},
+		// A new plan must never share a revision with what a predecessor told the firewall. 52 bits survive JSON.
+		rev: rand.Uint64() >> 12,
+	}
+}
+
+// put takes in a lease as it was read or written. now is the time of the pass.
+func (p *plan) put(l *ajar.Lease, now time.Time) {
+	e := p.leases[l.ID]
+	if e == nil {
+		if l.State == ajar.Closed {
+			return
+		}
+		e = &entry{id: l.ID}
+		p.leases[l.ID] = e
+	} else if l.Rev != 0 && l.Rev <= e.rev {
+		return
+	}
+	p.leave(e)
+	e.moved = e.moved || (e.told && (e.flow.Flow != l.Flow || !slices.Equal(e.sources, l.Sources)))
+	p.route(e, l.Flow)
+	e.rev, e.sources = l.Rev, l.Sources
+	e.end, e.stop, e.kernel = l.End.UnixMilli(), l.HardStop().UnixMilli(), 0
+	if !l.KernelEnd.IsZero() {
+		e.kernel = l.KernelEnd.UnixMilli()
+	}
+	e.state, e.reason, e.trouble = l.State, l.Reason, l.Trouble
+	e.cut = ajar.Strictest(l.Mode, l.Mode) == ajar.Cut
+	e.doc = l
+	p.seen = max(p.seen, now.UnixMilli())
+	p.join(e, now.UnixMilli())
+	p.touch(e)
+}
+
+// touch says that e has to be looked at, for the firewall and for the store.
+func (p *plan) touch(e *entry) {
+	p.dirty[e] = struct{}{}
+	p.todo[e] = struct{}{}
+}
+
+// route points e to the flow f.
+func (p *plan) route(e *entry, f ajar.Flow) {
+	if e.flow != nil && e.flow.Flow == f {
+		return
+	}
+	p.unroute(e)
+	g := p.flows[f]
+	if g == nil {
+		g = &flow{Flow: f}
+		p.flows[f] = g
+	}
+	g.refs++
+	e.flow = g
+}
+
+func (p *plan) unroute(e *entry) {
+	if e.flow == nil {
+		return
+	}
+	if e.flow.refs--; e.flow.refs == 0 {
+		delete(p.flows, e.flow.Flow)
+	}
+	e.flow = nil
+}
+
+// join enters e into the counts and the turns as they are at now.
+func (p *plan) join(e *entry, now int64) {
+	if e.stop > e.end && e.state != ajar.Closed {
+		if e.flow.soft == nil {
+			e.flow.soft = map[*entry]struct{}{}
+		}
+		e.flow.soft[e] = struct{}{}
+	}
+	if e.cut && e.live(now) {
+		e.counted = true
+		if e.flow.cut++; e.flow.cut == 1 {
+			p.flip(e.flow)
+		}
+	}
+	switch {
+	case e.live(now):
+		p.turnAt(e, e.end)
+	case e.draining(now):
+		p.turnAt(e, e.stop)
+	default:
+		e.turn = 0
+	}
+}
+
+// leave takes e out of the counts.
+func (p *plan) leave(e *entry) {
+	if e.flow == nil {
+		return
+	}
+	delete(e.flow.soft, e)
+	if e.counted {
+		e.counted = false
+		if e.flow.cut--; e.flow.cut == 0 {
+			p.flip(e.flow)
+		}
+	}
+	e.turn = 0
+}
+
+// flip has all entries looked at whose rule depends on whether somebody cuts.
+func (p *plan) flip(f *flow) {
+	for e := range f.soft {
+		p.touch(e)
+	}
+}
+
+func (p *plan) turnAt(e *entry, at int64) {
+	e.turn = at
+	p.turns.push(turn{at, e})
+	if len(p.turns) > 2*len(p.leases)+64 {
+		p.turns.compact()
+	}
+}
+
+// advance brings the plan to now. When the clock went back, everything is looked at anew.
+func (p *plan) advance(now time.Time) {
+	ms := now.UnixMilli()
+	if ms < p.seen {
+		p.turns = p.turns[:0]
+		for _, e := range p.leases {
+			p.leave(e)
+		}
+		for _, e := range p.leases {
+			p.join(e, ms)
+			p.touch(e)
+		}
+	}
+	p.seen = ms
+	for len(p.turns) > 0 && p.turns[0].at <= ms {
+		t := p.turns.pop()
+		if t.e.turn == t.at {
+			p.leave(t.e)
+			p.join(t.e, ms)
+			p.touch(t.e)
+		}
+	}
+}
+
+// next is when what is wanted changes by itself; zero if never.
+func (p *plan) next() time.Time {
+	for len(p.turns) > 0 && p.turns[0].e.turn != p.turns[0].at {
+		p.turns.pop()
+	}
+	if len(p.turns) == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(p.turns[0].at).UTC()
+}
+
+// delta is what must be told to a firewall that has what it was told before. It counts as told from here on; when
+// telling fails the caller clears synced and later tells the whole.
+func (p *plan) delta(now time.Time, guard []ajar.Guard) ajar.Delta {
+	p.advance(now)
+	d := ajar.Delta{Base: p.rev}
+	if !sameGuards(p.guard, guard) {
+		g := slices.Clone(guard)
+		d.Guard, p.guard = &g, g
+	}
+	for e := range p.dirty {
+		r, want := e.rule(p.seen)
+		switch {
+		case want && (!e.told || e.moved || e.tEnd != r.Expires.UnixMilli() || e.tStop != r.HardStop.UnixMilli()):
+			d.Put = append(d.Put, r)
+		case !want && e.told:
+			d.Drop = append(d.Drop, e.id)
+		}
+		p.tell(e, r, want)
+	}
+	p.dirty = fresh(p.dirty)
+	slices.SortFunc(d.Put, func(a, b ajar.Rule) int { return cmp.Compare(a.Lease, b.Lease) })
+	slices.Sort(d.Drop)
+	if !d.Empty() {
+		p.rev++
+	}
+	d.Rev = p.rev
+	return d
+}
+
+// whole is everything that is wanted at now. It counts as told from here on.
+func (p *plan) whole(now time.Time, guard []ajar.Guard) ajar.Ruleset {
+	p.advance(now)
+	p.guard = slices.Clone(guard)
+	want := ajar.Ruleset{Guard: p.guard}
+	for _, e := range p.leases {
+		r, ok := e.rule(p.seen)
+		if ok {
+			want.Allow = append(want.Allow, r)
+		}
+		p.tell(e, r, ok)
+	}
+	p.dirty = fresh(p.dirty)
+	slices.SortFunc(want.Allow, func(a, b ajar.Rule) int { return cmp.Compare(a.Lease, b.Lease) })
+	p.rev++
+	return want
+}
+
+// toldRules lists what the firewall was last told.
+func (p *plan) toldRules() ajar.Ruleset {
+	rs := ajar.Ruleset{Guard: p.guard}
+	for _, e := range p.leases {
+		if e.told {
+			rs.Allow = append(rs.Allow, ajar.Rule{Flow: e.flow.Flow, Lease: e.id, Sources: e.sources, Expires: time.UnixMilli(e.tEnd).UTC(), HardStop: time.UnixMilli(e.tStop).UTC()})
+		}
+	}
+	slices.SortFunc(rs.Allow, func(a, b ajar.Rule) int { return cmp.Compare(a.Lease, b.Lease) })
+	return rs
+}
+
+func (p *plan) tell(e *entry, r ajar.Rule, want bool) {
+	e.told, e.moved = want, false
+	if want {
+		e.tEnd, e.tStop = r.Expires.UnixMilli(), r.HardStop.UnixMilli()
+	} else if e.state == ajar.Closed {
+		p.forget(e)
+	}
+}
+
+// forget drops an entry that is Closed and gone from the firewall.
+func (p *plan) forget(e *entry) {
+	p.leave(e)
+	p.unroute(e)
+	delete(p.leases, e.id)
+	delete(p.todo, e)
+	delete(p.dirty, e)
+}
+
+func (e *entry) live(now int64) bool {
+	return (e.state == ajar.Opening || e.state == ajar.Open) && now < e.end
+}
+
+func (e *entry) draining(now int64) bool {
+	over := e.state == ajar.Opening || e.state == ajar.Open || (e.state == ajar.Closing && e.reason == ajar.Expired)
+	return over && now >= e.end && now < e.stop
+}
+
+// rule is e's rule at now, if it has one: ajar.RuleOf on the compact form.
+func (e *entry) rule(now int64) (ajar.Rule, bool) {
+	stop := e.stop
+	if e.flow.cut > 0 {
+		stop = e.end
+	}
+	if !e.live(now) && (!e.draining(now) || now >= stop) {
+		return ajar.Rule{}, false
+	}
+	return ajar.Rule{Flow: e.flow.Flow, Lease: e.id, Sources: e.sources, Expires: time.UnixMilli(e.end).UTC(), HardStop: time.UnixMilli(stop).UTC()}, true
+}
+
+// fresh gives an empty set in place of m, which may have grown large.
+func fresh(m map[*entry]struct{}) map[*entry]struct{} {
+	if len(m) > 32 {
+		return map[*entry]struct{}{}
+	}
+	clear(m)
+	return m
+}
+
+func sameGuards(a, b []ajar.Guard) bool {
+	return slices.EqualFunc(a, b, func(a, b ajar.Guard) bool {
+		return a.Flow == b.Flow && a.ConfirmBy.UnixMilli() == b.ConfirmBy.UnixMilli()
+	})
+}
