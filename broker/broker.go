@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/rbac"
 )
 
 // Config is what a Broker is built from. Store, Clock and NewID must be set.
 type Config struct {
 	Store  ajar.Store
 	Clock  ajar.Clock
-	NewID  func() string // a fresh GUID
+	NewID  func() string // a fresh random GUID
 	Bounds ajar.Bounds   // the zero value means ajar.DefaultBounds
 	Log    *slog.Logger  // nil = none
 	// Wake tells the loop that these endpoints are due; nil = nobody to tell. It must not block.
@@ -41,15 +42,35 @@ type Config struct {
 // Broker carries out the verbs. Make one with New; it is safe for concurrent use.
 type Broker struct {
 	Config
-	mu sync.Mutex
+
+	mu        sync.Mutex
+	rights    *rbac.Index // of committed data only
+	rightsGen int64
+	live      map[ajar.PrincipalID]tally
 }
 
-// Page selects part of a list. Cursor is the next of the list before; Limit 0 means 100, and at most 1,000 are given.
-// A page may be shorter than its limit, or empty, and still have a next.
-type Page struct {
-	Cursor string
-	Limit  int
+// tally is a bound on how many live leases somebody has: counted at a time, and what was granted since added.
+type tally struct {
+	n  int
+	at time.Time
 }
 
 // New makes a Broker.
-func New(c Config) *Broker { return &Broker{Config: c} }
+func New(c Config) *Broker {
+	if c.Bounds == (ajar.Bounds{}) {
+		c.Bounds = ajar.DefaultBounds
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.MaxLeases == 0 {
+		c.MaxLeases = 1000
+	}
+	if c.MaxLive == 0 {
+		c.MaxLive = 250_000
+	}
+	return &Broker{Config: c, live: map[ajar.PrincipalID]tally{}}
+}
+
+// now is the time as it is kept: UTC and whole milliseconds.
+func (b *Broker) now() time.Time { return b.Clock().UTC().Truncate(time.Millisecond) }

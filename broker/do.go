@@ -1,0 +1,322 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/rbac"
+)
+
+// op is one verb being carried out: what it is recorded as, and who may.
+type op struct {
+	action ajar.Action
+	scope  ajar.ID
+	// may authorizes where the action and scope alone do not say who may; nil = who is granted action at scope.
+	may func(t *txn) error
+	// settle writes, together with the record of a refusal, what is true all the same; nil = nothing.
+	settle func(t *txn) error
+}
+
+// txn is one transaction of a verb: the store's, who asks and when, and what is to be recorded and woken if it commits.
+type txn struct {
+	ajar.Tx
+	b      *Broker
+	now    time.Time
+	who    ajar.Caller
+	plane  bool // the plane itself asks: nobody is authorized
+	rights *rbac.Index
+	fresh  bool // rights were built in here
+	event  ajar.Event
+	more   []ajar.Event // what else the verb brought about
+	wake   []ajar.EndpointID
+	after  []func() // run once it is durable
+}
+
+// do is the way of every verb that changes something: it authorizes, runs fn and appends the event in one transaction,
+// then wakes the loop. A refusal is appended by itself. fn may run again.
+func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) error) error {
+	var t *txn
+	err := b.Store.Update(ctx, func(tx ajar.Tx) error {
+		t = b.txn(tx, who)
+		t.event = t.newEvent(o.action, o.scope)
+		if err := t.begin(); err != nil {
+			return err
+		}
+		if err := t.authorize(o); err != nil {
+			return err
+		}
+		if err := fn(t); err != nil {
+			return err
+		}
+		return t.record()
+	})
+	if err != nil {
+		return b.refused(ctx, t, o, err)
+	}
+	for _, f := range t.after {
+		f()
+	}
+	if len(t.wake) > 0 && b.Wake != nil {
+		slices.Sort(t.wake)
+		b.Wake(slices.Compact(t.wake)...)
+	}
+	if t.fresh {
+		b.refresh(ctx)
+	}
+	return nil
+}
+
+// view is the way of every verb that reads. It leaves no event.
+func (b *Broker) view(ctx context.Context, who ajar.Caller, fn func(t *txn) error) error {
+	return b.Store.View(ctx, func(tx ajar.Tx) error {
+		t := b.txn(tx, who)
+		if err := t.begin(); err != nil {
+			return err
+		}
+		if t.fresh {
+			b.keep(t)
+		}
+		return fn(t)
+	})
+}
+
+func (b *Broker) txn(tx ajar.Tx, who ajar.Caller) *txn {
+	who.Principal = foldID(who.Principal)
+	who.From = who.From.Unmap()
+	return &txn{Tx: tx, b: b, now: b.now(), who: who, plane: who.Principal == ajar.Plane.Principal && who.Via == ajar.Plane.Via}
+}
+
+// begin finds out who asks and brings the rights up to date.
+func (t *txn) begin() error {
+	if t.plane {
+		return nil
+	}
+	p, err := ajar.Get[ajar.Principal](t, string(t.who.Principal))
+	switch {
+	case errors.Is(err, ajar.NotFound):
+		return ajar.Errorf(ajar.Unauthenticated, "principal %.60q does not exist any longer", t.who.Principal)
+	case err != nil:
+		return err
+	case p.Kind == ajar.Group:
+		return ajar.Errorf(ajar.Unauthenticated, "%s is a group; groups do not act", p.Name)
+	}
+	t.who.Name, t.event.Name = p.Name, p.Name
+	if p.Disabled {
+		return ajar.Errorf(ajar.Forbidden, "%s is disabled", p.Name)
+	}
+	return t.load()
+}
+
+// load finds the rights in memory, or reads them if they have moved since.
+func (t *txn) load() error {
+	gen, err := t.RightsGen()
+	if err != nil {
+		return err
+	}
+	t.b.mu.Lock()
+	if t.b.rights != nil && t.b.rightsGen == gen {
+		t.rights = t.b.rights
+	}
+	t.b.mu.Unlock()
+	if t.rights != nil {
+		return nil
+	}
+	return t.rebuild()
+}
+
+// rebuild reads the rights as this transaction sees them.
+func (t *txn) rebuild() error {
+	var d rbac.Data
+	var err error
+	all := func(list func() error) {
+		if err == nil {
+			err = list()
+		}
+	}
+	all(func() (e error) { d.Roles, _, e = ajar.List[ajar.RoleDefinition](t, ajar.Filter{}); return e })
+	all(func() (e error) { d.Assignments, _, e = ajar.List[ajar.RoleAssignment](t, ajar.Filter{}); return e })
+	all(func() (e error) { d.Denies, _, e = ajar.List[ajar.DenyAssignment](t, ajar.Filter{}); return e })
+	all(func() (e error) {
+		d.ManagementGroups, _, e = ajar.List[ajar.ManagementGroup](t, ajar.Filter{})
+		return e
+	})
+	all(func() (e error) {
+		d.Principals, _, e = ajar.List[ajar.Principal](t, ajar.Filter{States: []string{string(ajar.Group)}})
+		return e
+	})
+	if err != nil {
+		return fmt.Errorf("read the rights: %w", err)
+	}
+	t.rights, t.fresh = rbac.New(d), true
+	return nil
+}
+
+// keep remembers what a View built. Rights built in an Update are never kept: its number would be used again for other
+// rights if the commit failed.
+func (b *Broker) keep(t *txn) {
+	gen, err := t.RightsGen()
+	if err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rights, b.rightsGen = t.rights, gen
+}
+
+// refresh reads the rights in a View, so that the next verb finds them in memory.
+func (b *Broker) refresh(ctx context.Context) {
+	err := b.Store.View(ctx, func(tx ajar.Tx) error {
+		t := b.txn(tx, ajar.Plane)
+		if err := t.load(); err != nil {
+			return err
+		}
+		if t.fresh {
+			b.keep(t)
+		}
+		return nil
+	})
+	if err != nil {
+		b.Log.Warn("rights not read ahead; the next call reads them", "err", err)
+	}
+}
+
+func (t *txn) authorize(o op) error {
+	if t.plane {
+		t.event.By = "plane"
+		return nil
+	}
+	if o.may != nil {
+		return o.may(t)
+	}
+	return t.need(o.action, o.scope)
+}
+
+// need refuses unless the caller is granted action at scope.
+func (t *txn) need(action ajar.Action, scope ajar.ID) error {
+	return t.needs(action, scope, "AuthorizationFailed")
+}
+
+// linked is need for something that the body names besides the thing the verb is about.
+func (t *txn) linked(action ajar.Action, scope ajar.ID) error {
+	return t.needs(action, scope, "LinkedAuthorizationFailed")
+}
+
+func (t *txn) needs(action ajar.Action, scope ajar.ID, code string) error {
+	if t.plane {
+		return nil
+	}
+	d := t.rights.Decide(t.who, action, scope)
+	if !d.Allow {
+		t.event.By = d.By
+		return &ajar.Error{Kind: ajar.Forbidden, Code: code, Msg: strings.Join(d.Unmet, "; ")}
+	}
+	if t.event.By == "" {
+		t.event.By = d.By
+	}
+	return nil
+}
+
+// can reports whether the caller is granted action at scope.
+func (t *txn) can(action ajar.Action, scope ajar.ID) bool {
+	return t.plane || t.rights.Decide(t.who, action, scope).Allow
+}
+
+// self reports whether p is the caller.
+func (t *txn) self(p ajar.PrincipalID) bool { return !t.plane && p == t.who.Principal }
+
+func (t *txn) newEvent(action ajar.Action, scope ajar.ID) ajar.Event {
+	return ajar.Event{
+		Time: t.now, Action: action, Outcome: ajar.Accepted, Scope: scope, Caller: t.who.Principal,
+		Name: clean(t.who.Name, 256), From: t.who.From.WithZone(""), Via: clean(t.who.Via, 32), Corr: clean(t.who.Corr, 128),
+	}
+}
+
+// also records something more that the verb brought about.
+func (t *txn) also(action ajar.Action, scope ajar.ID, change func(e *ajar.Event)) {
+	e := t.newEvent(action, scope)
+	e.By = t.event.By
+	change(&e)
+	t.more = append(t.more, e)
+}
+
+// detail keeps a fact about the verb in its event.
+func (t *txn) detail(key, value string) {
+	if t.event.Details == nil {
+		t.event.Details = map[string]string{}
+	}
+	t.event.Details[key] = clean(value, 2048)
+}
+
+func (t *txn) record() error {
+	if err := t.Append(t.event); err != nil {
+		return fmt.Errorf("append to the log: %w", err)
+	}
+	for _, e := range t.more {
+		if err := t.Append(e); err != nil {
+			return fmt.Errorf("append to the log: %w", err)
+		}
+	}
+	return nil
+}
+
+// due asks for a look at ep now.
+func (t *txn) due(ep ajar.EndpointID) error {
+	if err := t.MarkDue(ep, t.now); err != nil {
+		return err
+	}
+	t.wake = append(t.wake, ep)
+	return nil
+}
+
+// refused records that the verb was refused and gives err back. What cannot be recorded is an error of its own.
+func (b *Broker) refused(ctx context.Context, t *txn, o op, err error) error {
+	kind := ajar.KindOf(err)
+	if kind == ajar.Internal && ctx.Err() != nil {
+		return err // the caller went away before anything was decided
+	}
+	if t == nil {
+		return err // no transaction was ever begun
+	}
+	e := t.event
+	e.Outcome, e.Kind, e.Message = ajar.Refused, kind, clean(ajar.Message(err), 2048)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	var wake []ajar.EndpointID
+	bad := b.Store.Update(ctx, func(tx ajar.Tx) error {
+		if err := tx.Append(e); err != nil {
+			return err
+		}
+		if o.settle == nil {
+			return nil
+		}
+		s := b.txn(tx, t.who)
+		s.plane = t.plane
+		s.event = e
+		if err := o.settle(s); err != nil {
+			return err
+		}
+		wake = s.wake
+		for _, e := range s.more {
+			if err := tx.Append(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if bad == nil {
+		if len(wake) > 0 && b.Wake != nil {
+			b.Wake(wake...)
+		}
+		return err
+	}
+	b.Log.Error("refusal not recorded", "corr", e.Corr, "caller", e.Caller, "err", bad)
+	if kind == ajar.Internal {
+		return errors.Join(err, bad)
+	}
+	return ajar.Because(ajar.Unavailable, errors.Join(err, bad), "the activity log cannot be written now, so nothing is done")
+}

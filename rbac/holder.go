@@ -1,0 +1,104 @@
+package rbac
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ajar-access/ajar"
+)
+
+// holder is all that one caller holds, by scope.
+type holder struct {
+	claimed []ajar.PrincipalID // the groups of the sign-in that it was compiled with
+	nodes   map[string]*node
+	out     bool // disabled
+}
+
+// node is what a caller holds at exactly one scope: each role once, with the first assignment that gives it.
+type node struct {
+	roles  []held
+	denies []int
+}
+
+type held struct {
+	role int
+	by   string
+}
+
+// holders keeps compiled callers until they hold too much together; then all go, and who asks next is compiled anew.
+type holders struct {
+	m sync.Map
+	n atomic.Int64
+}
+
+const maxHeld = 300_000
+
+func (ix *Index) holder(who ajar.Caller) *holder {
+	cache := ix.holders.Load()
+	if h, ok := cache.m.Load(who.Principal); ok {
+		if h := h.(*holder); slices.Equal(h.claimed, who.Groups) {
+			return h
+		}
+	}
+	h, n := ix.compile(who)
+	if cache.n.Add(int64(n)) > maxHeld {
+		cache = &holders{}
+		cache.n.Store(int64(n))
+		ix.holders.Store(cache)
+	}
+	cache.m.Store(who.Principal, h)
+	return h
+}
+
+func (ix *Index) compile(who ajar.Caller) (*holder, int) {
+	h := &holder{claimed: slices.Clone(who.Groups), nodes: map[string]*node{}}
+	self := fold(who.Principal)
+	if ix.disabled[self] || self == "" {
+		h.out = true
+		return h, 1
+	}
+	as := []ajar.PrincipalID{self}
+	for _, g := range append(slices.Clone(who.Groups), ix.groupsOf[self]...) {
+		if g = fold(g); !ix.disabled[g] && !slices.Contains(as, g) {
+			as = append(as, g)
+		}
+	}
+	at := func(scope string) *node {
+		n := h.nodes[scope]
+		if n == nil {
+			n = &node{}
+			h.nodes[scope] = n
+		}
+		return n
+	}
+	size := 1
+	for _, p := range as {
+		for _, g := range ix.grants[p] {
+			n := at(g.scope)
+			if !slices.ContainsFunc(n.roles, func(x held) bool { return x.role == g.role }) {
+				n.roles = append(n.roles, held{g.role, g.id})
+				size++
+			}
+		}
+	}
+	for i, d := range ix.denies {
+		if d.hits(as) {
+			n := at(d.scope)
+			n.denies = append(n.denies, i)
+			size++
+		}
+	}
+	return h, size
+}
+
+func (d *deny) hits(as []ajar.PrincipalID) bool {
+	hit := d.everyone
+	for _, p := range as {
+		if d.not[p] {
+			return false
+		}
+		hit = hit || d.who[p]
+	}
+	return hit
+}

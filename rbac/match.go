@@ -1,0 +1,66 @@
+package rbac
+
+import "strings"
+
+// Match reports whether action is one that pattern stands for: a * is any run of characters, slashes included, and case
+// does not matter.
+func Match(pattern, action string) bool {
+	return match(strings.ToLower(pattern), strings.ToLower(action))
+}
+
+// match is Match for lower-case operands. A * in action is an ordinary character, which a pattern's * alone stands for;
+// so match also says, of two patterns, that everything the second stands for the first stands for too.
+func match(pattern, action string) bool {
+	p, a, star, mark := 0, 0, -1, 0
+	for a < len(action) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, a
+			p++
+		case p < len(pattern) && pattern[p] == action[a]:
+			p++
+			a++
+		case star >= 0:
+			mark++
+			p, a = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+// meet reports whether some action is of both patterns. Both are lower case.
+func meet(x, y string) bool {
+	// row[j] says whether x[:i] and y[:j] meet.
+	row, next := make([]bool, len(y)+1), make([]bool, len(y)+1)
+	row[0] = true
+	for j := range len(y) {
+		row[j+1] = row[j] && y[j] == '*'
+	}
+	for i := range len(x) {
+		next[0] = row[0] && x[i] == '*'
+		for j := range len(y) {
+			if x[i] == '*' || y[j] == '*' {
+				// A star ends, or takes one more of the other side.
+				next[j+1] = row[j+1] || next[j]
+			} else {
+				next[j+1] = row[j] && x[i] == y[j]
+			}
+		}
+		row, next = next, row
+	}
+	return row[len(y)]
+}
+
+func matchAny(patterns []string, action string) bool {
+	for _, p := range patterns {
+		if match(p, action) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,78 @@
+package rbac
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Scopes lists where, at and below under, who's roles grant action: the widest scopes only, in lower case, none below
+// another, management groups replaced by their subscriptions. Whoever lists things lists at these scopes and asks
+// Decide of each thing found, since denies are not taken into account.
+func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []ajar.ID {
+	h := ix.holder(who)
+	if h.out {
+		return nil
+	}
+	m := ix.control.of(action)
+	gives := func(k string) bool {
+		n := h.nodes[k]
+		return n != nil && slices.ContainsFunc(n.roles, func(r held) bool { return m.roles.has(r.role) })
+	}
+	var found []string
+	for _, u := range ix.prefixes(scopeKey(under)) {
+		whole := false
+		ix.walk(u, func(k string) { whole = whole || gives(k) })
+		if whole {
+			found = append(found, u)
+			continue
+		}
+		for k := range h.nodes {
+			if !gives(k) {
+				continue
+			}
+			for _, p := range ix.prefixes(k) {
+				if ajar.ID(u).Covers(ajar.ID(p)) {
+					found = append(found, p)
+				}
+			}
+		}
+	}
+	return widest(found)
+}
+
+// prefixes is k, or the subscriptions of a management group: what can be compared as text.
+func (ix *Index) prefixes(k string) []string {
+	if k == "" || k[0] != '/' {
+		return nil
+	}
+	if isManagementGroup(k) {
+		return append([]string{k}, ix.below[k]...)
+	}
+	return []string{k}
+}
+
+func isManagementGroup(k string) bool {
+	const head = "/providers/microsoft.management/managementgroups/"
+	return strings.HasPrefix(k, head) && !strings.Contains(k[len(head):], "/")
+}
+
+// Covers reports whether whoever holds something at outer holds it at inner: inner is outer or lies below it,
+// management groups included.
+func (ix *Index) Covers(outer, inner ajar.ID) bool {
+	o, yes := scopeKey(outer), false
+	ix.walk(scopeKey(inner), func(k string) { yes = yes || k == o })
+	return yes
+}
+
+func widest(scopes []string) []ajar.ID {
+	slices.SortFunc(scopes, func(a, b string) int { return strings.Compare(a+"/", b+"/") })
+	var out []ajar.ID
+	for _, s := range scopes {
+		if len(out) == 0 || !out[len(out)-1].Covers(ajar.ID(s)) {
+			out = append(out, ajar.ID(s))
+		}
+	}
+	return out
+}
