@@ -1,0 +1,232 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// batch is the Updates of one commit.
+type batch struct {
+	writer   *writer
+	store    *Store
+	updates  []*update
+	sure     bool // no statement may be answered before its outcome is known
+	finished bool
+
+	c        conn
+	begun    bool
+	counters counters     // as they are with what was accepted
+	before   counters     // as the database has them
+	events   []ajar.Event // of the accepted Updates
+	accepted []*update    // that a failing COMMIT takes with it
+}
+
+// counters is the one row that every write transaction reads first and most write last.
+type counters struct {
+	seq    int64  // of the last Put
+	rights int64  // see ajar.Tx.RightsGen
+	pos    int64  // of the last event
+	head   []byte // of the log's chain
+}
+
+// The longest that one commit may take before a server that does not answer is given up.
+const commitPatience = 30 * time.Second
+
+// runTogether runs the first Update and all that wait, those included that come in while others run, and commits.
+func (b *batch) runTogether() (fault error) {
+	return b.transact(func(ctx context.Context) error {
+		for i := 0; ; i++ {
+			if i == len(b.updates) {
+				u := b.writer.more(len(b.updates))
+				if u == nil {
+					return nil
+				}
+				b.updates = append(b.updates, u)
+			}
+			if err := b.run(ctx, b.updates[i]); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// more takes another Update into a batch that has n.
+func (w *writer) more(n int) *update {
+	if n >= w.max {
+		return nil
+	}
+	return w.next()
+}
+
+func (b *batch) runOne() (fault error) {
+	return b.transact(func(ctx context.Context) error { return b.run(ctx, b.updates[0]) })
+}
+
+// transact runs the Updates in a transaction and commits it. A fault means that nothing was committed and that no
+// Update has its answer.
+func (b *batch) transact(updates func(context.Context) error) (fault error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commitPatience)
+	defer cancel()
+	if b.c, fault = b.store.db.writer(ctx); fault != nil {
+		return fault
+	}
+	if b.sure && b.c.guesses() {
+		b.c = sureConn{b.c}
+	}
+	defer func() {
+		if b.begun {
+			b.abandon(ctx)
+		}
+	}()
+	if fault = updates(ctx); fault != nil {
+		return fault
+	}
+	if !b.begun {
+		return nil
+	}
+	if len(b.accepted) == 0 {
+		return nil // there is nothing to commit
+	}
+	if fault = b.seal(ctx); fault != nil {
+		return fault
+	}
+	b.begun = false
+	if err := b.c.commit(ctx); err != nil {
+		// It may have happened or not. Nobody may be told that it did, and trying again could do it twice.
+		b.abandon(ctx)
+		b.store.log.Error("commit failed", "err", err, "updates", len(b.accepted))
+		for _, u := range b.accepted {
+			u.err = ajar.Because(ajar.Unavailable, err, "the database did not confirm the change; look whether it happened before trying again")
+		}
+	}
+	return nil
+}
+
+func (b *batch) abandon(ctx context.Context) {
+	b.begun = false
+	if err := b.c.rollback(ctx); err != nil {
+		b.store.log.Warn("cannot undo a write transaction", "err", err)
+	}
+}
+
+// begin starts the transaction when the first Update needs it, and again after one that had to be undone entirely.
+func (b *batch) begin(ctx context.Context) error {
+	if b.begun {
+		return nil
+	}
+	if err := b.c.begin(ctx, true); err != nil {
+		return err
+	}
+	b.begun = true
+	c, err := readCounters(ctx, b.c)
+	b.before, b.counters = c, c
+	return err
+}
+
+func readCounters(ctx context.Context, c conn) (n counters, err error) {
+	err = errors.New("the row of counters is missing")
+	e := c.query(ctx, "SELECT seq, rights, pos, head FROM counters WHERE id = 1", nil, func(r row) error {
+		n, err = counters{seq: r.int(0), rights: r.int(1), pos: r.int(2), head: r.bytes(3)}, nil
+		return nil
+	})
+	if e != nil {
+		return n, e
+	}
+	return n, err
+}
+
+// run runs one Update. What it wrote stays if it agrees, and goes alone if it does not.
+func (b *batch) run(ctx context.Context, u *update) (fault error) {
+	u.err = nil
+	if u.ctx.Err() != nil {
+		u.err = fmt.Errorf("wait for the database: %w", context.Cause(u.ctx))
+		return nil
+	}
+	if err := b.begin(ctx); err != nil {
+		return err
+	}
+	b.c.part()
+	t := &tx{ctx: ctx, caller: u.ctx, c: b.c, store: b.store, w: &b.counters}
+	saved := b.counters
+	u.err = call(u.fn, t)
+	t.over = true
+	if t.broken != nil {
+		return t.broken
+	}
+	if u.err != nil {
+		b.counters = saved
+		whole, err := b.c.undo(ctx)
+		if whole {
+			b.begun = false
+		}
+		return err
+	}
+	if !t.wrote && len(t.events) == 0 {
+		return nil
+	}
+	b.events = append(b.events, t.events...)
+	b.accepted = append(b.accepted, u)
+	return b.c.keep(ctx)
+}
+
+// seal writes the events of the batch, chains and signs them, and counts on.
+func (b *batch) seal(ctx context.Context) error {
+	n := &b.counters
+	if len(b.events) > 0 {
+		first := n.pos + 1
+		chain := sha256.New()
+		chain.Write(n.head)
+		for i := range b.events {
+			n.pos++
+			e := &b.events[i]
+			e.Pos = n.pos
+			if err := insertEvent(ctx, b.c, e, chain); err != nil {
+				return err
+			}
+		}
+		n.head = chain.Sum(nil)
+		sig := (*b.store.sign.Load())(n.head)
+		if sig == nil {
+			sig = []byte{}
+		}
+		if err := b.c.later(ctx, 1, "INSERT INTO log_batches (last, first, head, signature) VALUES ($1, $2, $3, $4)", n.pos, first, n.head, sig); err != nil {
+			return err
+		}
+	}
+	if n.seq == b.before.seq && n.rights == b.before.rights && n.pos == b.before.pos {
+		return nil
+	}
+	return b.c.later(ctx, 1, "UPDATE counters SET seq = $1, rights = $2, pos = $3, head = $4 WHERE id = 1", n.seq, n.rights, n.pos, n.head)
+}
+
+// answer tells everybody but the leader what became of their Updates.
+func (b *batch) answer(leader *update) {
+	for _, u := range b.updates {
+		if !b.finished {
+			u.err = ajar.Because(ajar.Internal, errStopped, "the transaction was stopped")
+		}
+		if u != leader {
+			u.word <- word{err: u.err}
+		}
+	}
+}
+
+// sureConn answers only what it knows.
+type sureConn struct{ conn }
+
+func (c sureConn) later(ctx context.Context, want int64, q string, args ...any) error {
+	n, err := c.exec(ctx, q, args...)
+	if err == nil && want != anyRows && n != want {
+		return errRows
+	}
+	return err
+}
+
+func (c sureConn) guesses() bool { return false }
+
+var errRows = errors.New("a statement changed another number of rows than it must")

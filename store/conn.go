@@ -1,0 +1,52 @@
+package store
+
+import "context"
+
+// conn is one connection to a database, used by one goroutine at a time. Placeholders are $1, $2, …; arguments are
+// strings, int64s, byte slices and nil.
+type conn interface {
+	// begin starts a transaction: one that only reads, from one snapshot, or one that writes, behind all others that do.
+	begin(ctx context.Context, write bool) error
+	// exec runs q and says how many rows it changed.
+	exec(ctx context.Context, q string, args ...any) (int64, error)
+	// later runs q, now or together with the next statement that must wait for an answer. Where want is not anyRows and
+	// q turns out to have changed another number of rows after its caller was told that all is well, the transaction
+	// fails with errGuess and must be run again on a connection that does not guess.
+	later(ctx context.Context, want int64, q string, args ...any) error
+	// guesses says whether later may answer before it knows.
+	guesses() bool
+	// query runs q and calls each with every row it gives.
+	query(ctx context.Context, q string, args []any, each func(row) error) error
+	// part begins a part of a write transaction that can be undone without the rest. undo does that, and says whether
+	// the whole transaction went because nothing else was in it; keep joins the part to the rest.
+	part()
+	undo(ctx context.Context) (whole bool, err error)
+	keep(ctx context.Context) error
+	commit(ctx context.Context) error
+	// rollback undoes the transaction; after an error it may also give the connection up, which lost then reports.
+	rollback(ctx context.Context) error
+	lost() bool
+	close() error
+}
+
+const anyRows = -1
+
+// row is one row of a result. Byte slices are the caller's to keep.
+type row interface {
+	text(i int) string
+	int(i int) int64
+	bytes(i int) []byte
+}
+
+// backend is a database that gives connections.
+type backend interface {
+	dialect() *dialect
+	// writer gives the one connection that may write, opening it anew when it was lost.
+	writer(ctx context.Context) (conn, error)
+	// reader gives a connection that reads; done gives it back.
+	reader(ctx context.Context) (c conn, done func(), err error)
+	// classify says what an error of the database is, for the caller and the log, and whether it makes sense to try the
+	// same thing again.
+	classify(err error) (e error, again bool)
+	close() error
+}

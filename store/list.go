@@ -1,0 +1,275 @@
+package store
+
+import (
+	"encoding/base64"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+)
+
+// order is what a list is sorted by, and so what its cursor holds.
+type order struct {
+	name    string   // one letter, the first of a cursor
+	columns []string // the last is unique
+}
+
+var (
+	byKey   = order{"k", []string{"key"}}
+	bySeq   = order{"s", []string{"seq"}}
+	byUntil = order{"u", []string{"until", "key"}}
+	byScope = order{"p", []string{"scope", "key"}}
+)
+
+func orderOf(f ajar.Filter) order {
+	switch {
+	case f.After != nil:
+		return bySeq
+	case !f.UntilBefore.IsZero():
+		return byUntil
+	case f.Scope != "":
+		return byScope
+	}
+	return byKey
+}
+
+// The most documents that are held in memory at once while a list is read.
+const listPage = 1000
+
+// found is a row of a list.
+type found struct {
+	key, scope      string
+	rev, seq, until int64
+	body            []byte
+}
+
+// ListDocs implements ajar.Tx. It reads page by page, so that each may use the transaction.
+func (t *tx) ListDocs(kind ajar.DocKind, f ajar.Filter, each func(decode func(into ajar.Doc) error) error) (string, error) {
+	if err := t.ready(); err != nil {
+		return "", err
+	}
+	if f.Limit < 0 {
+		return "", ajar.Errorf(ajar.Invalid, "a list cannot have %d entries", f.Limit)
+	}
+	o := orderOf(f)
+	last := math.MaxInt64
+	if f.After != nil && t.w != nil {
+		last = int(t.w.seq) // what each writes is not listed again
+	}
+	left := f.Limit
+	for cursor := f.Cursor; ; {
+		n := listPage
+		if f.Limit > 0 {
+			n = min(n, left)
+		}
+		f.Cursor = cursor
+		page, more, err := t.page(kind, f, o, n, int64(last))
+		if err != nil {
+			return "", err
+		}
+		for _, d := range page {
+			err := each(func(into ajar.Doc) error { return decode(kind, d.key, d.rev, d.seq, d.body, into) })
+			if err != nil {
+				return "", err
+			}
+		}
+		if !more {
+			return "", nil
+		}
+		cursor = o.cursor(page[len(page)-1])
+		if left -= len(page); f.Limit > 0 && left == 0 {
+			return cursor, nil
+		}
+	}
+}
+
+// page reads up to n documents and says whether there are more.
+func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (page []found, more bool, err error) {
+	w, err := where(kind, f)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := w.after(o, f.Cursor); err != nil {
+		return nil, false, err
+	}
+	if f.After != nil && last != math.MaxInt64 {
+		w.add("seq <= ", last)
+	}
+	q := "SELECT key, scope, rev, seq, coalesce(until, 0), doc FROM docs WHERE " + w.String() +
+		" ORDER BY " + strings.Join(o.columns, ", ") + " LIMIT " + w.bind(int64(n)+1)
+	err = t.query(q, w.args, func(r row) error {
+		if len(page) == n {
+			more = true
+			return nil
+		}
+		page = append(page, found{key: r.text(0), scope: r.text(1), rev: r.int(2), seq: r.int(3), until: r.int(4), body: r.bytes(5)})
+		return nil
+	})
+	return page, more, t.fault(err)
+}
+
+// Count implements ajar.Tx.
+func (t *tx) Count(kind ajar.DocKind, f ajar.Filter) (n int64, err error) {
+	if err := t.ready(); err != nil {
+		return 0, err
+	}
+	w, err := where(kind, f)
+	if err != nil {
+		return 0, err
+	}
+	err = t.query("SELECT count(*) FROM docs WHERE "+w.String(), w.args, func(r row) error {
+		n = r.int(0)
+		return nil
+	})
+	return n, t.fault(err)
+}
+
+// terms is a condition under construction.
+type terms struct {
+	strings.Builder
+	args []any
+}
+
+func (w *terms) bind(v any) string {
+	w.args = append(w.args, v)
+	return "$" + strconv.Itoa(len(w.args))
+}
+
+func (w *terms) and(text string) {
+	if w.Len() > 0 {
+		w.WriteString(" AND ")
+	}
+	w.WriteString(text)
+}
+
+func (w *terms) add(text string, v any) { w.and(text + w.bind(v)) }
+
+func (w *terms) in(column string, values []string) {
+	marks := make([]string, len(values))
+	for i, v := range values {
+		marks[i] = w.bind(v)
+	}
+	w.and(column + " IN (" + strings.Join(marks, ", ") + ")")
+}
+
+func (w *terms) scope(scope ajar.ID) {
+	from, to := scopeRange(scope)
+	w.add("scope >= ", from)
+	w.add("scope < ", to)
+	w.and("scope <> ''")
+}
+
+// Which states the index of states leaves out.
+var unindexedStates = []string{"", "Approved", "Opening", "Open", "Closing", "Closed"}
+
+// where makes f a condition. What looks redundant in it repeats the condition of a partial index, which a database
+// uses only if it sees that the rows it wants are all there.
+func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
+	k, err := quote(kind)
+	if err != nil {
+		return nil, err
+	}
+	w := &terms{}
+	w.and("kind = " + k)
+	if f.Scope != "" {
+		w.scope(f.Scope)
+	}
+	if f.Owner != "" {
+		w.add("owner = ", string(f.Owner))
+		w.and("owner <> ''")
+	}
+	if f.Ref != "" {
+		w.add("ref = ", f.Ref)
+		if kind != ajar.KindLease {
+			w.and("ref <> '' AND kind <> 'lease'")
+		}
+	}
+	w.states(kind, f.States)
+	if !f.UntilBefore.IsZero() {
+		w.add("until <= ", floor(f.UntilBefore))
+	}
+	if f.After != nil {
+		w.add("seq > ", *f.After)
+	}
+	for _, v := range w.args {
+		if s, ok := v.(string); ok && !clean(s) {
+			return nil, ajar.Errorf(ajar.Invalid, "a filter holds a zero byte or is not UTF-8")
+		}
+	}
+	return w, nil
+}
+
+func (w *terms) states(kind ajar.DocKind, states []string) {
+	switch len(states) {
+	case 0:
+		return
+	case 1:
+		w.add("state = ", states[0])
+	default:
+		w.in("state", states)
+	}
+	if kind == ajar.KindLease {
+		if !slices.Contains(states, string(ajar.Closed)) {
+			w.and("state <> 'Closed'")
+		}
+		return
+	}
+	for _, s := range states {
+		if slices.Contains(unindexedStates, s) {
+			return
+		}
+	}
+	w.and("state NOT IN ('', 'Approved', 'Opening', 'Open', 'Closing', 'Closed')")
+}
+
+// cursor is the place after d in a list of that order.
+func (o order) cursor(d found) string {
+	c := o.name
+	for _, column := range o.columns {
+		switch column {
+		case "key":
+			c += "\x00" + d.key
+		case "scope":
+			c += "\x00" + d.scope
+		case "seq":
+			c += "\x00" + strconv.FormatInt(d.seq, 10)
+		case "until":
+			c += "\x00" + strconv.FormatInt(d.until, 10)
+		}
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(c))
+}
+
+// after continues a list at a cursor that the same kind of list gave.
+func (w *terms) after(o order, cursor string) error {
+	if cursor == "" {
+		return nil
+	}
+	bad := ajar.Errorf(ajar.Invalid, "the list cannot be continued here: the cursor is not one that it gave")
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return bad
+	}
+	parts := strings.Split(string(raw), "\x00")
+	if parts[0] != o.name || len(parts) != len(o.columns)+1 || !clean(strings.Join(parts, "")) {
+		return bad
+	}
+	var marks []string
+	for i, column := range o.columns {
+		var v any = parts[i+1]
+		if column == "seq" || column == "until" {
+			if v, err = strconv.ParseInt(parts[i+1], 10, 64); err != nil {
+				return bad
+			}
+		}
+		marks = append(marks, w.bind(v))
+	}
+	if len(marks) == 1 {
+		w.and(o.columns[0] + " > " + marks[0])
+		return nil
+	}
+	w.and("(" + strings.Join(o.columns, ", ") + ") > (" + strings.Join(marks, ", ") + ")")
+	return nil
+}

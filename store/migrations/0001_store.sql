@@ -1,0 +1,75 @@
+-- Every kind of document lives in docs. A scope is kept with a slash at its end, so that "this and everything below"
+-- is one range. Indexes are partial where a lease, the document written most often, does not need them.
+CREATE TABLE docs (
+    {rowid}
+    kind  {text}  NOT NULL,
+    key   {text}  NOT NULL,
+    rev   BIGINT  NOT NULL,
+    seq   BIGINT  NOT NULL,
+    scope {text}  NOT NULL,
+    owner {text}  NOT NULL,
+    ref   {text}  NOT NULL,
+    state {text}  NOT NULL,
+    until BIGINT,
+    doc   {bytes} NOT NULL
+);
+CREATE UNIQUE INDEX docs_key ON docs (kind, key);
+CREATE INDEX docs_seq ON docs (kind, seq);
+CREATE INDEX docs_scope ON docs (kind, scope, key) WHERE scope <> '';
+CREATE INDEX docs_owner ON docs (kind, owner, key) WHERE owner <> '';
+CREATE INDEX docs_ref ON docs (kind, ref, key) WHERE ref <> '' AND kind <> 'lease';
+CREATE INDEX docs_state ON docs (kind, state, key) WHERE state NOT IN ('', 'Approved', 'Opening', 'Open', 'Closing', 'Closed');
+CREATE INDEX docs_until ON docs (kind, until, key) WHERE until IS NOT NULL;
+CREATE INDEX docs_lease_seq ON docs (ref, seq) WHERE kind = 'lease';
+CREATE INDEX docs_lease_live ON docs (key) WHERE kind = 'lease' AND state <> 'Closed';
+CREATE INDEX docs_lease_ref ON docs (ref, key) WHERE kind = 'lease' AND state <> 'Closed';
+
+-- When each endpoint must be looked at, and who is looking. Narrow, because claims rewrite it all the time.
+CREATE TABLE due (
+    endpoint   {text} NOT NULL PRIMARY KEY,
+    due        BIGINT NOT NULL,
+    mark       BIGINT NOT NULL,
+    failures   BIGINT NOT NULL,
+    owner      {text} NOT NULL,
+    held       BIGINT NOT NULL,
+    home       {text} NOT NULL,
+    home_until BIGINT NOT NULL
+){narrow};
+CREATE INDEX due_due ON due (due, endpoint);
+
+CREATE TABLE events (
+    pos     {pos},
+    time    BIGINT  NOT NULL,
+    action  {text}  NOT NULL,
+    outcome {text}  NOT NULL,
+    scope   {text}  NOT NULL,
+    caller  {text}  NOT NULL,
+    corr    {text}  NOT NULL,
+    request {text}  NOT NULL,
+    body    {bytes} NOT NULL
+);
+CREATE INDEX events_time ON events (time);
+CREATE INDEX events_action ON events (action, pos);
+CREATE INDEX events_scope ON events (scope, pos) WHERE scope <> '';
+CREATE INDEX events_caller ON events (caller, pos) WHERE caller <> '';
+CREATE INDEX events_corr ON events (corr, pos) WHERE corr <> '';
+CREATE INDEX events_request ON events (request, pos) WHERE request <> '';
+
+CREATE TABLE log_batches (
+    last      {pos},
+    first     BIGINT  NOT NULL,
+    head      {bytes} NOT NULL,
+    signature {bytes} NOT NULL
+);
+
+-- The one row of counters. Whoever writes holds it first.
+CREATE TABLE counters (
+    id     {pos} CHECK (id = 1),
+    seq    BIGINT  NOT NULL,
+    rights BIGINT  NOT NULL,
+    pos    BIGINT  NOT NULL,
+    head   {bytes} NOT NULL
+);
+INSERT INTO counters (id, seq, rights, pos, head) VALUES (1, 0, 0, 0, {zero});
+
+{guard}
