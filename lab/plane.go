@@ -25,6 +25,7 @@ type Plane struct {
 	CAFile   string
 	CAHash   string
 	Admin    *client.Client // signed in as the administrator
+	AdminEnv []string       // of the administrator's ajar
 
 	Space *Space
 	lab   *Lab

@@ -1,0 +1,79 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/ajar-access/ajar/lab"
+)
+
+// session is a live ssh session that prints a line every few milliseconds.
+type session struct {
+	cmd  *exec.Cmd
+	mu   sync.Mutex
+	last time.Time
+	over chan struct{}
+	gone time.Time // when ssh ended; after over
+}
+
+// ssh signs in to m from the requester's machine and waits for the first line.
+func (d *demo) ssh(ctx context.Context, m *lab.Machine) (*session, error) {
+	s := &session{over: make(chan struct{})}
+	s.cmd = d.lab.Requester.Command(ctx, nil, "ssh", m.IPv4.String(), "hostname; while sleep 0.005; do echo still here; done")
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.lab.Requester.Do(s.cmd.Start); err != nil {
+		return nil, err
+	}
+	first := make(chan string, 1)
+	go func() {
+		defer close(s.over)
+		lines := bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			s.mu.Lock()
+			s.last = time.Now()
+			s.mu.Unlock()
+			if n == 0 {
+				first <- lines.Text()
+			}
+		}
+		_ = s.cmd.Wait() // its end is what we look for; ssh calls it an error
+		s.gone = time.Now()
+	}()
+	select {
+	case host := <-first:
+		if host != m.Name {
+			return nil, fmt.Errorf("ssh to %s ended up on %q", m.Name, host)
+		}
+		return s, nil
+	case <-s.over:
+		return nil, fmt.Errorf("ssh to %s ended at once", m.Name)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// lastLine is when the last line came.
+func (s *session) lastLine() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// ended waits until ssh has ended.
+func (s *session) ended(ctx context.Context) error {
+	select {
+	case <-s.over:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the live ssh session goes on, last line %s ago", time.Since(s.lastLine()).Round(time.Millisecond))
+	}
+}
