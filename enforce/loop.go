@@ -53,7 +53,7 @@ type Loop struct {
 	trouble  map[ajar.EndpointID]bool // those whose last pass failed
 	next     time.Time                // the earliest due that is known of; zero = none
 	rechecks map[ajar.EndpointID]bool // those to be told the whole at their next pass
-	overdue  atomic.Int64
+	begun    atomic.Int64             // passes so far
 }
 
 // flight is a pass under way.
@@ -138,30 +138,35 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) dispatch(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	wait := l.Backoff
-	ticks := 0
+	wait, ticks := l.Backoff, 10
 	for ctx.Err() == nil {
-		n, err := l.round(ctx)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			l.Log.Warn("cannot claim", "err", err)
-			timer.Reset(wait)
-			wait = min(2*wait, 5*time.Second)
-			select {
-			case <-ctx.Done():
-			case <-timer.C:
-			}
-			continue
-		case n == batch:
-			continue
-		}
-		wait = l.Backoff
-		if ticks = l.sleep(ctx, timer, ticks); ticks >= 10 {
+		full, err := l.round(ctx, ticks >= 10)
+		if ticks >= 10 {
 			ticks = 0
 			l.evict()
 		}
+		if err != nil {
+			if ctx.Err() == nil {
+				l.Log.Warn("cannot claim", "err", err)
+				pause(ctx, timer, wait)
+				wait = min(2*wait, 5*time.Second)
+			}
+			continue
+		}
+		wait = l.Backoff
+		if !full {
+			ticks = l.sleep(ctx, timer, ticks)
+		}
 	}
 	return context.Cause(ctx)
+}
+
+func pause(ctx context.Context, timer *time.Timer, d time.Duration) {
+	timer.Reset(d)
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // sleep returns when there is something to claim: a wake, the earliest due, or the tenth tick.
@@ -215,24 +220,17 @@ func (l *Loop) schedule(t time.Time) {
 // batch is how many endpoints are claimed at once.
 const batch = 128
 
-// round claims up to a batch and starts their passes.
-func (l *Loop) round(ctx context.Context) (int, error) {
+// round claims up to a batch and starts their passes. When the earliest known due has come, or ask is set, it asks for
+// the next one afterwards: a wake needs no such question.
+func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 	if !l.room(ctx) {
-		return 0, nil
+		return false, nil
 	}
-	// What passes that end from here on schedule must not be lost to the older answer of NextDue.
-	l.mu.Lock()
-	l.next = time.Time{}
-	l.mu.Unlock()
 	now := l.Clock()
-	claims, next, err := l.claim(ctx, now, batch)
+	claims, err := l.claim(ctx, now)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	if len(claims) < batch && !next.IsZero() && !next.After(now) {
-		next = now.Add(l.Tick / 10) // held by somebody
-	}
-	l.schedule(next)
 	for _, c := range claims {
 		if l.launch(c) {
 			l.passes.Go(func() { l.fly(ctx, c) })
@@ -240,7 +238,39 @@ func (l *Loop) round(ctx context.Context) (int, error) {
 			l.passes.Go(func() { l.decline(ctx, c) })
 		}
 	}
-	return len(claims), nil
+	if len(claims) == batch {
+		return true, nil
+	}
+	l.mu.Lock()
+	ask = ask || l.next.IsZero() || !l.next.After(now)
+	if ask {
+		l.next = time.Time{} // what passes schedule from here on must not be lost to an older answer
+	}
+	l.mu.Unlock()
+	if !ask {
+		return false, nil
+	}
+	var next time.Time
+	err = l.Store.View(ctx, func(tx ajar.Tx) (err error) {
+		next, err = tx.NextDue(l.Owner)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	if !next.IsZero() && !next.After(now) {
+		next = now.Add(time.Millisecond) // it came due meanwhile
+	}
+	l.schedule(next)
+	return false, nil
+}
+
+func (l *Loop) claim(ctx context.Context, now time.Time) (claims []ajar.Claim, err error) {
+	err = l.Store.Update(ctx, func(tx ajar.Tx) (err error) {
+		claims, err = tx.ClaimDue(now, batch, l.Hold, l.Owner)
+		return err
+	})
+	return claims, err
 }
 
 // room waits until fewer than Width passes are under way.
@@ -260,17 +290,6 @@ func (l *Loop) room(ctx context.Context) bool {
 	}
 }
 
-func (l *Loop) claim(ctx context.Context, now time.Time, n int) (claims []ajar.Claim, next time.Time, err error) {
-	err = l.Store.Update(ctx, func(tx ajar.Tx) (err error) {
-		if claims, err = tx.ClaimDue(now, n, l.Hold, l.Owner); err != nil {
-			return err
-		}
-		next, err = tx.NextDue(l.Owner)
-		return err
-	})
-	return claims, next, err
-}
-
 // launch enters a pass among those under way; false if its endpoint has to wait: a pass over it is still under way, or
 // endpoints that fail fill their half.
 func (l *Loop) launch(c ajar.Claim) bool {
@@ -285,6 +304,7 @@ func (l *Loop) launch(c ajar.Claim) bool {
 		return false
 	}
 	l.flying[id] = f
+	l.begun.Add(1)
 	return true
 }
 
@@ -327,9 +347,10 @@ func (l *Loop) fly(ctx context.Context, c ajar.Claim) {
 // Once claims what is due now, works on it to the end, and reports whether there was anything.
 func (l *Loop) Once(ctx context.Context) (worked bool, err error) {
 	l.init()
-	n, err := l.round(ctx)
+	began := l.begun.Load()
+	_, err = l.round(ctx, false)
 	l.passes.Wait()
-	return n > 0, err
+	return l.begun.Load() > began, err
 }
 
 // evict drops the plans of endpoints that this replica has not worked on for long.

@@ -144,7 +144,7 @@ func (p *plan) join(e *entry, now int64) {
 		}
 	}
 	switch {
-	case e.live(now):
+	case e.live(now), e.state == ajar.Closing && e.reason == ajar.Expired && now < e.end && e.end < e.stop: // after a clock went back
 		p.turnAt(e, e.end)
 	case e.draining(now):
 		p.turnAt(e, e.stop)

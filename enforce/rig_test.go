@@ -1,0 +1,223 @@
+package enforce_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/enforce"
+	"github.com/ajar-access/ajar/provider/fake"
+	"github.com/ajar-access/ajar/store"
+)
+
+var ssh = ajar.Port{Number: 22, Protocol: ajar.TCP}
+
+// rig is a loop over a real store and a fake firewall, without a broker: tests write the leases themselves.
+type rig struct {
+	t     testing.TB
+	store *store.Store
+	fw    *fake.Firewall
+	loop  *enforce.Loop
+	step  time.Duration // of the plane's clock
+	stop  context.CancelFunc
+	done  chan error
+	n     int
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := &rig{t: t}
+	s, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "ajar.db"), store.Options{Clock: r.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.halt()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.store, r.fw = s, fake.New(r.now)
+	r.loop = r.newLoop("one")
+	return r
+}
+
+func (r *rig) now() time.Time { return time.Now().Add(r.step) }
+
+func (r *rig) newLoop(owner string) *enforce.Loop {
+	return &enforce.Loop{Store: r.store, Enforcers: map[string]ajar.Enforcer{"fake": r.fw}, Clock: r.now, Owner: owner}
+}
+
+// run starts the loop, as ajard does.
+func (r *rig) run() {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	if err := r.loop.Recover(ctx); err != nil {
+		r.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	r.stop, r.done = cancel, done
+	go func() { done <- r.loop.Run(ctx) }()
+}
+
+func (r *rig) halt() {
+	if r.stop != nil {
+		r.stop()
+		if err := <-r.done; !errors.Is(err, context.Canceled) {
+			r.t.Errorf("Run: %v", err)
+		}
+		r.stop = nil
+	}
+}
+
+func (r *rig) once() {
+	r.t.Helper()
+	if _, err := r.loop.Once(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// update writes to the store and wakes the loop, as a verb does.
+func (r *rig) update(fn func(tx ajar.Tx) error, wake ...ajar.EndpointID) {
+	r.t.Helper()
+	err := r.store.Update(context.Background(), func(tx ajar.Tx) error {
+		if err := fn(tx); err != nil {
+			return err
+		}
+		for _, id := range wake {
+			if err := tx.MarkDue(id, r.now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.loop.Wake(wake...)
+}
+
+func machine(name string) ajar.ID {
+	return ajar.ID("/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/" + name)
+}
+
+// endpoint makes an endpoint that guards SSH.
+func (r *rig) endpoint(id ajar.EndpointID) ajar.EndpointID {
+	r.t.Helper()
+	r.update(func(tx ajar.Tx) error {
+		return tx.Put(&ajar.Endpoint{ID: id, Provider: "fake", Target: machine(string(id)), Guards: []ajar.EndpointGuard{{Flow: ajar.Flow{Port: ssh}, Policies: []ajar.ID{"/p"}}}})
+	}, id)
+	return id
+}
+
+// lease grants 10.0.0.1 SSH for d; change adapts it first.
+func (r *rig) lease(ep ajar.EndpointID, d time.Duration, change ...func(*ajar.Lease)) ajar.LeaseID {
+	r.t.Helper()
+	r.n++
+	now := r.now().UTC().Truncate(time.Millisecond)
+	l := ajar.Lease{
+		ID: ajar.LeaseID(fmt.Sprintf("lease-%04d", r.n)), Request: "request", Policy: "/p", Target: machine(string(ep)), Endpoint: ep,
+		Flow: ajar.Flow{Port: ssh}, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, Requester: "somebody", Name: "somebody",
+		Start: now, End: now.Add(d), Max: d, Mode: ajar.Cut, State: ajar.Opening,
+	}
+	for _, fn := range change {
+		fn(&l)
+	}
+	r.update(func(tx ajar.Tx) error { c := l; return tx.Put(&c) }, ep)
+	return l.ID
+}
+
+func (r *rig) get(id ajar.LeaseID) *ajar.Lease {
+	r.t.Helper()
+	return get[ajar.Lease](r, string(id))
+}
+
+func (r *rig) ep(id ajar.EndpointID) *ajar.Endpoint {
+	r.t.Helper()
+	return get[ajar.Endpoint](r, string(id))
+}
+
+func get[D any, P interface {
+	*D
+	ajar.Doc
+}](r *rig, key string) (d P) {
+	r.t.Helper()
+	err := r.store.View(context.Background(), func(tx ajar.Tx) (err error) {
+		d, err = ajar.Get[D, P](tx, key)
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return d
+}
+
+// revoke closes a lease as the broker would.
+func (r *rig) revoke(id ajar.LeaseID) {
+	r.t.Helper()
+	ep := r.get(id).Endpoint
+	r.update(func(tx ajar.Tx) error {
+		l, err := ajar.Get[ajar.Lease](tx, string(id))
+		if err != nil {
+			return err
+		}
+		if err := l.Move(ajar.Closing, ajar.Revoked); err != nil {
+			return err
+		}
+		return tx.Put(l)
+	}, ep)
+}
+
+func (r *rig) events(a ajar.Action) (es []*ajar.Event) {
+	r.t.Helper()
+	err := r.store.View(context.Background(), func(tx ajar.Tx) (err error) {
+		es, err = tx.Events(ajar.EventFilter{Action: a, Ascending: true, Limit: 1000})
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return es
+}
+
+// want fails unless the lease is in that state.
+func (r *rig) want(id ajar.LeaseID, s ajar.LeaseState, why ajar.Reason) *ajar.Lease {
+	r.t.Helper()
+	l := r.get(id)
+	if l.State != s || l.Reason != why {
+		r.t.Fatalf("lease %s is %s %s (%s), want %s %s", id, l.State, l.Reason, l.Trouble, s, why)
+	}
+	return l
+}
+
+func (r *rig) open(ep ajar.EndpointID) bool {
+	return r.fw.Host(ep).Open(netip.MustParseAddr("10.0.0.1"), ssh)
+}
+
+func (r *rig) wantOpen(ep ajar.EndpointID, open bool) {
+	r.t.Helper()
+	if got := r.open(ep); got != open {
+		r.t.Fatalf("port of %s is open: %v, want %v", ep, got, open)
+	}
+}
+
+// after lets d pass, and everything that wakes up then finish.
+func after(d time.Duration) {
+	t := time.NewTimer(d)
+	<-t.C
+	synctest.Wait()
+}
+
+// count is how many events there are.
+func count(t testing.TB, es []*ajar.Event, n int) {
+	t.Helper()
+	if len(es) != n {
+		t.Fatalf("%d events, want %d: %v", len(es), n, es)
+	}
+}
