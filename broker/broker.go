@@ -34,8 +34,8 @@ type Config struct {
 	Removed func(ep ajar.EndpointID, lift bool)
 	// MaxLeases bounds the leases of one request; 0 = 1,000.
 	MaxLeases int
-	// MaxLive bounds the live leases of one principal; 0 = 250,000. It is there to stop a runaway program and is counted
-	// loosely: several replicas together may overshoot it by what they grant within a minute.
+	// MaxLive bounds the live leases of one principal; 0 = 250,000. It is there to stop a runaway program; each replica
+	// keeps to it by itself.
 	MaxLive int
 }
 
@@ -46,13 +46,7 @@ type Broker struct {
 	mu        sync.Mutex
 	rights    *rbac.Index // of committed data only
 	rightsGen int64
-	live      map[ajar.PrincipalID]tally
-}
-
-// tally is a bound on how many live leases somebody has: counted at a time, and what was granted since added.
-type tally struct {
-	n  int
-	at time.Time
+	live      map[ajar.PrincipalID]int // no fewer than are live
 }
 
 // New makes a Broker.
@@ -69,7 +63,7 @@ func New(c Config) *Broker {
 	if c.MaxLive == 0 {
 		c.MaxLive = 250_000
 	}
-	return &Broker{Config: c, live: map[ajar.PrincipalID]tally{}}
+	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}}
 }
 
 // now is the time as it is kept: UTC and whole milliseconds.

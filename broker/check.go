@@ -119,6 +119,15 @@ func policyID(id ajar.ID) (ajar.ID, error) {
 	return p, nil
 }
 
+// readID is read, but keeps what was given where it cannot be read.
+func readID(id ajar.ID, read func(ajar.ID) (ajar.ID, error)) (ajar.ID, error) {
+	got, err := read(id)
+	if err != nil {
+		return id, err
+	}
+	return got, nil
+}
+
 // scope reads the ID of a scope; none means all.
 func scope(id ajar.ID) (ajar.ID, error) {
 	if id == "" {

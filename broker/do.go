@@ -16,6 +16,8 @@ import (
 type op struct {
 	action ajar.Action
 	scope  ajar.ID
+	// bad is what is wrong with the input by itself; it is refused, and recorded, before anybody asks for rights.
+	bad error
 	// may authorizes where the action and scope alone do not say who may; nil = who is granted action at scope.
 	may func(t *txn) error
 	// settle writes, together with the record of a refusal, what is true all the same; nil = nothing.
@@ -40,12 +42,18 @@ type txn struct {
 // do is the way of every verb that changes something: it authorizes, runs fn and appends the event in one transaction,
 // then wakes the loop. A refusal is appended by itself. fn may run again.
 func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) error) error {
+	if o.bad != nil {
+		o.scope, _ = ajar.ParseID(string(o.scope))
+	}
 	var t *txn
 	err := b.Store.Update(ctx, func(tx ajar.Tx) error {
 		t = b.txn(tx, who)
 		t.event = t.newEvent(o.action, o.scope)
 		if err := t.begin(); err != nil {
 			return err
+		}
+		if o.bad != nil {
+			return o.bad
 		}
 		if err := t.authorize(o); err != nil {
 			return err
@@ -188,7 +196,6 @@ func (b *Broker) refresh(ctx context.Context) {
 func (t *txn) authorize(o op) error {
 	if t.plane {
 		t.event.By = "plane"
-		return nil
 	}
 	if o.may != nil {
 		return o.may(t)

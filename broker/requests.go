@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -13,13 +15,6 @@ type Outcome struct {
 	Leases  []*ajar.Lease
 }
 
-// Extension says how far a lease should go: to an absolute time, or for so much longer than it would. Exactly one is
-// set.
-type Extension struct {
-	Until time.Time
-	By    time.Duration
-}
-
 // RequestFilter selects requests. Zero fields do not filter.
 type RequestFilter struct {
 	Policy    ajar.ID // this policy, or any scope above policies
@@ -28,82 +23,285 @@ type RequestFilter struct {
 	Page      Page
 }
 
-// LeaseFilter selects leases. Zero fields do not filter.
-type LeaseFilter struct {
-	Scope     ajar.ID // of the target
-	Requester ajar.PrincipalID
-	Live      bool // only Opening and Open ones that have not ended
-	Page      Page
+// request is the stored request, or NotFound in words.
+func (t *txn) request(id ajar.RequestID) (*ajar.Request, error) {
+	r, err := ajar.Get[ajar.Request](t, string(id))
+	if errors.Is(err, ajar.NotFound) {
+		return nil, &ajar.Error{Kind: ajar.NotFound, Code: "RequestNotFound", Msg: fmt.Sprintf("there is no request %.60q", id)}
+	}
+	return r, err
 }
 
-// Initiate asks for access under r.Policy: r.Policy, r.Asks and r.Justification are read, everything else is filled
-// in. It needs PolicyInitiate at the policy and MachineRead on each machine. An ask without sources is for the
-// caller's own address; an ask without a protocol is for each of the policy's rows of that port. What is not a subset
-// of the policy is Invalid with Code JitAccessRequestNotSubset. Where approvals are needed the request is Pending,
-// otherwise Approved with one lease per ask and endpoint, and the caller's older leases on the same machine, port and
-// source are superseded.
-func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) (*Outcome, error) {
-	return nil, nil
+// leasesOf reads the leases of r.
+func (t *txn) leasesOf(r *ajar.Request) ([]*ajar.Lease, error) {
+	out := make([]*ajar.Lease, 0, len(r.Leases))
+	for _, id := range r.Leases {
+		l, err := ajar.Get[ajar.Lease](t, string(id))
+		if errors.Is(err, ajar.NotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// maySee reports whether the caller may read what was asked for or granted under policy by owner.
+func (t *txn) maySee(owner ajar.PrincipalID, policy ajar.ID) bool {
+	return t.self(owner) || t.can(ajar.RequestRead, policy) || t.can(ajar.PolicyRead, policy)
+}
+
+func (t *txn) see(owner ajar.PrincipalID, policy ajar.ID) error {
+	if t.maySee(owner, policy) {
+		return nil
+	}
+	return t.need(ajar.RequestRead, policy)
 }
 
 // Request reads one request: one's own, or with RequestRead or PolicyRead at its policy.
 func (b *Broker) Request(ctx context.Context, who ajar.Caller, id ajar.RequestID) (*Outcome, error) {
-	return nil, nil
+	key, err := guid("the request", string(id))
+	if err != nil {
+		return nil, err
+	}
+	var out *Outcome
+	err = b.view(ctx, who, func(t *txn) error {
+		r, err := t.request(ajar.RequestID(key))
+		if err != nil {
+			return err
+		}
+		if err := t.see(r.Requester, r.Policy); err != nil {
+			return err
+		}
+		ls, err := t.leasesOf(r)
+		out = &Outcome{r, ls}
+		return err
+	})
+	return out, err
 }
 
 // Requests lists the requests that the caller may read, newest first.
-func (b *Broker) Requests(ctx context.Context, who ajar.Caller, f RequestFilter) (list []*Outcome, next string, err error) {
-	return nil, "", nil
+func (b *Broker) Requests(ctx context.Context, who ajar.Caller, f RequestFilter) (out []*Outcome, next string, err error) {
+	under, err := scope(f.Policy)
+	if err != nil {
+		return nil, "", err
+	}
+	sel := ajar.Filter{Owner: foldID(f.Requester)}
+	scopes := []ajar.ID{under}
+	if under == ajar.Root {
+		scopes = everywhere // whatever its scope; one's own are visible anywhere
+	}
+	switch f.State {
+	case "":
+	case ajar.Lapsed:
+		sel.States = []string{string(ajar.Lapsed), string(ajar.Pending)}
+	case ajar.Pending, ajar.Approved, ajar.Denied, ajar.Withdrawn:
+		sel.States = []string{string(f.State)}
+	default:
+		return nil, "", ajar.Errorf(ajar.Invalid, "no request is ever in state %.20q", f.State)
+	}
+	err = b.view(ctx, who, func(t *txn) error {
+		out = nil
+		rs, more, err := list(t, sel, scopes, f.Page, func(r *ajar.Request) (bool, error) {
+			return (f.State == "" || r.Now(t.now) == f.State) && t.maySee(r.Requester, r.Policy), nil
+		})
+		next = more
+		for _, r := range rs {
+			ls, err := t.leasesOf(r)
+			if err != nil {
+				return err
+			}
+			out = append(out, &Outcome{r, ls})
+		}
+		return err
+	})
+	return out, next, err
 }
 
 // Approve says yes to somebody else's Pending request (RequestApprove at its policy). The last yes that is needed
 // decides: the policy is checked again, durations start now, leases are granted.
 func (b *Broker) Approve(ctx context.Context, who ajar.Caller, id ajar.RequestID, reason string) (*Outcome, error) {
-	return nil, nil
+	return b.decide(ctx, who, id, reason, ajar.RequestApprove, func(t *txn, r *ajar.Request) ([]*ajar.Lease, error) {
+		if t.self(r.Requester) {
+			return nil, &ajar.Error{Kind: ajar.Forbidden, Code: "OwnRequest", Msg: "nobody approves their own request; somebody else must"}
+		}
+		if err := t.vote(r, true, reason); err != nil {
+			return nil, err
+		}
+		p, err := t.policy(r.Policy)
+		if err != nil {
+			return nil, err
+		}
+		yes := 0
+		for _, a := range r.Approvals {
+			if a.Yes {
+				yes++
+			}
+		}
+		t.detail("approvals", fmt.Sprintf("%d of %d", yes, max(r.Needs, 1)))
+		if r.Needs = max(r.Needs, approvals(p, r.Asks)); yes < r.Needs {
+			return nil, nil
+		}
+		if err := t.stillMay(r); err != nil {
+			return nil, err
+		}
+		if err := r.Move(ajar.Approved, t.now); err != nil {
+			return nil, err
+		}
+		return t.grant(p, r)
+	})
+}
+
+// stillMay refuses to decide for somebody who could not ask any longer.
+func (t *txn) stillMay(r *ajar.Request) error {
+	p, err := ajar.Get[ajar.Principal](t, string(r.Requester))
+	if errors.Is(err, ajar.NotFound) || (err == nil && p.Disabled) {
+		return ajar.Errorf(ajar.Conflict, "%s, who asked, is disabled or gone; deny the request", r.Name)
+	} else if err != nil {
+		return err
+	}
+	if t.rights == nil {
+		if err := t.load(); err != nil {
+			return err
+		}
+	}
+	them := ajar.Caller{Principal: p.ID, Name: p.Name}
+	d := t.rights.Decide(them, ajar.PolicyInitiate, r.Policy)
+	for i := 0; d.Allow && i < len(r.Asks); i++ {
+		d = t.rights.Decide(them, ajar.MachineRead, r.Asks[i].Target)
+	}
+	if !d.Allow {
+		return ajar.Errorf(ajar.Conflict, "%s, who asked, may not any longer: %s", p.Name, d.Unmet[0])
+	}
+	return nil
 }
 
 // Deny says no to somebody else's Pending request (RequestDeny at its policy). One no denies it.
 func (b *Broker) Deny(ctx context.Context, who ajar.Caller, id ajar.RequestID, reason string) (*Outcome, error) {
-	return nil, nil
+	return b.decide(ctx, who, id, reason, ajar.RequestDeny, func(t *txn, r *ajar.Request) ([]*ajar.Lease, error) {
+		if t.self(r.Requester) {
+			return nil, &ajar.Error{Kind: ajar.Forbidden, Code: "OwnRequest", Msg: "this is your own request; withdraw it instead"}
+		}
+		if err := t.vote(r, false, reason); err != nil {
+			return nil, err
+		}
+		return nil, r.Move(ajar.Denied, t.now)
+	})
 }
+
+// RequestWithdraw is what withdrawing one's own request is recorded as. It needs no right: to ask for less never does.
+const RequestWithdraw ajar.Action = "Microsoft.Security/locations/jitNetworkAccessPolicies/requests/withdraw/action"
 
 // Withdraw takes one's own Pending request back.
 func (b *Broker) Withdraw(ctx context.Context, who ajar.Caller, id ajar.RequestID, reason string) (*Outcome, error) {
-	return nil, nil
+	return b.decide(ctx, who, id, reason, RequestWithdraw, func(t *txn, r *ajar.Request) ([]*ajar.Lease, error) {
+		return nil, r.Move(ajar.Withdrawn, t.now)
+	})
 }
 
-// Revoke closes every lease of a request that is still live or draining: one's own, or with RequestRevoke at its policy.
-func (b *Broker) Revoke(ctx context.Context, who ajar.Caller, id ajar.RequestID, reason string) (*Outcome, error) {
-	return nil, nil
+// vote adds the caller's yes or no to r, once.
+func (t *txn) vote(r *ajar.Request, yes bool, reason string) error {
+	for _, a := range r.Approvals {
+		if a.By == t.who.Principal && a.Yes == yes {
+			return ajar.Errorf(ajar.Conflict, "you have answered request %s already; it takes %d different people", r.ID, r.Needs)
+		}
+	}
+	r.Approvals = append(r.Approvals, ajar.Approval{By: t.who.Principal, Name: t.who.Name, Yes: yes, Reason: reason, At: t.now})
+	return nil
 }
 
-// CloseLease closes one lease early: one's own, or with RequestRevoke at its policy.
-func (b *Broker) CloseLease(ctx context.Context, who ajar.Caller, id ajar.LeaseID, reason string) (*ajar.Lease, error) {
-	return nil, nil
+// decide is what Approve, Deny and Withdraw share: the request is read, must be Pending, and is written back.
+func (b *Broker) decide(ctx context.Context, who ajar.Caller, id ajar.RequestID, reason string, action ajar.Action, fn func(t *txn, r *ajar.Request) ([]*ajar.Lease, error)) (*Outcome, error) {
+	key, bad := guid("the request", string(id))
+	if bad == nil {
+		bad = text("the reason", reason, ajar.MaxText)
+	}
+	var out *Outcome
+	var r *ajar.Request
+	o := op{action: action, bad: bad,
+		may: func(t *txn) (err error) {
+			if r, err = t.request(ajar.RequestID(key)); err != nil {
+				return err
+			}
+			t.event.Scope, t.event.Request = r.Policy, r.ID
+			if action != RequestWithdraw {
+				return t.need(action, r.Policy)
+			}
+			if !t.self(r.Requester) {
+				return &ajar.Error{Kind: ajar.Forbidden, Code: "NotOwnRequest", Msg: "only who asked can withdraw a request; deny it instead"}
+			}
+			t.event.By = "requester"
+			return nil
+		},
+		settle: func(t *txn) error { return t.lapse(ajar.RequestID(key)) },
+	}
+	err := b.do(ctx, who, o, func(t *txn) error {
+		if now := r.Now(t.now); now == ajar.Lapsed && r.State == ajar.Pending {
+			return r.Move(ajar.Approved, t.now) // answers that it lapsed
+		} else if now != ajar.Pending {
+			return ajar.Errorf(ajar.Conflict, "request %s is %s already", r.ID, now)
+		}
+		t.detail("reason", reason)
+		ls, err := fn(t, r)
+		if err != nil {
+			return err
+		}
+		out = &Outcome{r, ls}
+		return t.Put(r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
-// Extend moves the end of every live lease of a request, all of them or none: one's own, or with RequestExtend at its
-// policy. The same leases go on without a gap, never beyond the longest duration counted from their first start, and
-// only while the policy still offers them.
-func (b *Broker) Extend(ctx context.Context, who ajar.Caller, id ajar.RequestID, to Extension) (*Outcome, error) {
-	return nil, nil
-}
+// RequestLapsed is recorded when a Pending request's deadline has passed.
+const RequestLapsed ajar.Action = "Ajar.Access/requests/lapsed"
 
-// ExtendLease is Extend for one lease.
-func (b *Broker) ExtendLease(ctx context.Context, who ajar.Caller, id ajar.LeaseID, to Extension) (*ajar.Lease, error) {
-	return nil, nil
-}
-
-// Lease reads one lease: one's own, or with RequestRead or PolicyRead at its policy.
-func (b *Broker) Lease(ctx context.Context, who ajar.Caller, id ajar.LeaseID) (*ajar.Lease, error) {
-	return nil, nil
-}
-
-// Leases lists the leases that the caller may read, newest first.
-func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (list []*ajar.Lease, next string, err error) {
-	return nil, "", nil
+// lapse writes down that a request has passed its deadline, if it has.
+func (t *txn) lapse(id ajar.RequestID) error {
+	r, err := ajar.Get[ajar.Request](t, string(id))
+	if errors.Is(err, ajar.NotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if r.State != ajar.Pending || r.Now(t.now) != ajar.Lapsed {
+		return nil
+	}
+	if err := r.Move(ajar.Lapsed, t.now); err != nil {
+		return err
+	}
+	t.also(RequestLapsed, r.Policy, func(e *ajar.Event) {
+		e.Outcome, e.Request, e.By = ajar.Happened, r.ID, ""
+		e.Caller, e.Name, e.Via = r.Requester, r.Name, ""
+		e.Details = map[string]string{"deadline": r.Deadline.UTC().Format(time.RFC3339)}
+	})
+	return t.Put(r)
 }
 
 // Lapse writes down which Pending requests have passed their deadline, at most a thousand at a time. They read as
 // Lapsed without it; this makes the Event that notices are sent from.
-func (b *Broker) Lapse(ctx context.Context) (n int, err error) { return 0, nil }
+func (b *Broker) Lapse(ctx context.Context) (n int, err error) {
+	err = b.Store.Update(ctx, func(tx ajar.Tx) error {
+		t := b.txn(tx, ajar.Plane)
+		rs, _, err := ajar.List[ajar.Request](t, ajar.Filter{States: []string{string(ajar.Pending)}, UntilBefore: t.now, Limit: 1000})
+		if err != nil {
+			return err
+		}
+		n = len(rs)
+		for _, r := range rs {
+			if err := t.lapse(r.ID); err != nil {
+				return err
+			}
+		}
+		for _, e := range t.more {
+			if err := t.Append(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, err
+}
