@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"sync"
+	"time"
+)
+
+// How the Clock follows the plane.
+const (
+	keptSamples = 8               // an older one says less, because two quartzes differ
+	maxSlew     = 2 * time.Second // further ahead than that is no drift: the plane's clock was set back
+	slewRate    = 20              // falls back by one part in so many
+)
+
+// Clock is the plane's time as the host knows it, carried on by CLOCK_BOOTTIME. It never runs backwards and never lags
+// behind the plane, and the host's own wall clock has no say in it.
+type Clock struct {
+	Boot func() time.Duration // CLOCK_BOOTTIME: goes on in suspend, cannot be set
+	Wall func() time.Time     // the host's wall clock: for skew, and for the time when the machine was off
+
+	mu      sync.Mutex
+	set     bool
+	base    time.Time     // the time …
+	at      time.Duration // … at this moment since boot
+	excess  time.Duration // what it was ahead then, to be lost by running slower
+	shift   time.Duration // how much the plane's clock was set back since
+	samples []sample
+}
+
+// sample bounds the plane's time less the time since boot, in nanoseconds since 1970.
+type sample struct{ low, high int64 }
+
+// Anchor is a Clock as kept on disk.
+type anchor struct {
+	Now    time.Time     `json:"now"`
+	Boot   time.Duration `json:"boot"`
+	BootID string        `json:"bootId"`
+	Wall   time.Time     `json:"wall"`
+	Shift  time.Duration `json:"shift,omitempty"`
+}
+
+// Now is the time that deadlines are measured by. Before the plane was ever heard it is the wall clock's.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now(c.Boot())
+}
+
+func (c *Clock) now(boot time.Duration) time.Time {
+	if !c.set {
+		return c.Wall()
+	}
+	gone := boot - c.at
+	return c.base.Add(gone - min(c.excess, max(gone, 0)/slewRate))
+}
+
+// Plane is what the plane's clock shows now. It differs from Now only after the plane's clock was set back.
+func (c *Clock) Plane() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now(c.Boot()).Add(-c.shift)
+}
+
+// Shift is what must be added to a time of the plane's to compare it with Now.
+func (c *Clock) Shift() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shift
+}
+
+// Skew is how far the host's wall clock is ahead of the plane. False before the plane was ever heard.
+func (c *Clock) Skew() (time.Duration, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.Wall().Sub(c.now(c.Boot()).Add(-c.shift)), c.set
+}
+
+// Sample takes the plane's time as it came in answer to a question that was sent at moment sent. It returns how far the
+// Clock jumped forward: timeouts that were counted before are too long by that.
+func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	got := c.Boot()
+	if got < sent {
+		return 0
+	}
+	s := sample{low: plane.UnixNano() - int64(got), high: plane.UnixNano() - int64(sent)}
+	keep := c.samples[:0]
+	for _, o := range c.samples {
+		if o.high >= s.low && o.low <= s.high { // else the plane's clock was set in between
+			keep = append(keep, o)
+		}
+	}
+	if len(keep) == keptSamples {
+		keep = append(keep[:0], keep[1:]...)
+	}
+	c.samples = append(keep, s)
+	best := s.high
+	for _, o := range c.samples {
+		best = min(best, o.high)
+	}
+	truth := time.Unix(0, best+int64(got)).UTC() // not before the plane's own time
+	if !c.set {
+		c.set, c.base, c.at = true, truth, got
+		return 0
+	}
+	was := c.now(got)
+	c.base, c.at, c.excess = was, got, 0
+	ahead := was.Add(-c.shift).Sub(truth)
+	if ahead > maxSlew {
+		c.shift += ahead
+		return 0
+	}
+	if ahead < 0 {
+		back := min(c.shift, -ahead) // the plane's clock was set forward again
+		c.shift -= back
+		ahead += back
+	}
+	if ahead < 0 {
+		c.base = was.Add(-ahead)
+		return -ahead
+	}
+	c.excess = ahead
+	return 0
+}
+
+func (c *Clock) anchor(bootID string) anchor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	boot := c.Boot()
+	return anchor{Now: c.now(boot), Boot: boot, BootID: bootID, Wall: c.Wall(), Shift: c.shift}
+}
+
+// restore goes on from a. In the same boot that is exact. After a reboot only the wall clock knows how long the machine
+// was off; restore reports false when it cannot be believed, and then nothing may be opened on this Clock's word.
+func (c *Clock) restore(a anchor, bootID string, trustWall bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.set || a.Now.IsZero() {
+		return c.set
+	}
+	boot, wall := c.Boot(), c.Wall()
+	c.set, c.at, c.shift = true, boot, a.Shift
+	if a.BootID == bootID && boot >= a.Boot {
+		c.base = a.Now.Add(boot - a.Boot)
+		return true
+	}
+	// At least the time since this boot went by.
+	c.base = a.Now.Add(boot)
+	off := wall.Sub(a.Wall)
+	if !trustWall || off < 0 {
+		return false
+	}
+	if t := a.Now.Add(off); t.After(c.base) {
+		c.base = t
+	}
+	return true
+}

@@ -1,0 +1,302 @@
+package agent
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// peer is one connected host.
+type peer struct {
+	hub   *Hub
+	ep    ajar.EndpointID
+	wire  *wire
+	cert  *x509.Certificate
+	from  netip.AddrPort
+	since time.Time
+	gone  chan struct{} // closed when the connection is over
+	slot  chan struct{} // holds one token while an order is unanswered
+
+	mu    sync.Mutex
+	calls map[uint64]*call
+	last  uint64
+	rev   uint64 // what the host acknowledged to this Hub; 0 = unknown
+}
+
+// call waits for an answer.
+type call struct {
+	answer chan *message
+	order  bool // its answer frees the slot
+	parts  []ajar.Rule
+	size   int
+}
+
+// receiveHost serves one host until its connection ends. known is called once the host was identified.
+func (h *Hub) receiveHost(ctx context.Context, conn net.Conn, cert *x509.Certificate, known func()) {
+	p := &peer{hub: h, cert: cert, from: addrOf(conn), gone: make(chan struct{}), slot: make(chan struct{}, 1)}
+	p.wire = newWire(conn, maxFromHost, maxFromPlane, h.Patience)
+	defer p.wire.close()
+	ep, err := h.identify(ctx, cert)
+	if err != nil {
+		p.refuse(ctx, err)
+		return
+	}
+	p.ep = ep
+	var m message
+	if err := p.wire.receive(&m); err != nil || m.Type != typeHello || m.Hello == nil {
+		h.Log.Debug("hear a host's hello", "endpoint", ep, "from", p.from, "err", err)
+		return
+	}
+	known()
+	if !h.seat(ctx, p) {
+		h.Log.Warn("second connection with one certificate", "endpoint", ep, "from", p.from)
+		p.refuse(ctx, ajar.Errorf(ajar.Conflict, "another connection with this certificate is alive"))
+		return
+	}
+	defer h.unseat(p)
+	p.greet(ctx, m.Hello)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { p.recheck(ctx, stop) })
+	err = p.listen(ctx)
+	close(stop)
+	wg.Wait()
+	h.Log.Info("host disconnected", "endpoint", ep, "err", err)
+}
+
+func (h *Hub) identify(ctx context.Context, cert *x509.Certificate) (ajar.EndpointID, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return h.Identify(ctx, cert)
+}
+
+// refuse says goodbye and why.
+func (p *peer) refuse(ctx context.Context, err error) {
+	p.hub.Log.Info("host refused", "endpoint", p.ep, "from", p.from, "serial", p.cert.SerialNumber.Text(16), "err", err)
+	f := &fault{Kind: ajar.KindOf(err), Msg: ajar.Message(err)}
+	var e *ajar.Error
+	lift := errors.As(err, &e) && e.Code == LiftGuard
+	p.send(ctx, &message{Type: typeRefused, Fault: f, Lift: lift}) //nolint:errcheck // the connection ends anyway
+}
+
+// seat makes p the connection of its endpoint. Where there is one already it must be dead for p to replace it: whoever
+// copied a certificate cannot take over, and is noticed.
+func (h *Hub) seat(ctx context.Context, p *peer) bool {
+	h.mu.Lock()
+	old := h.peers[p.ep]
+	if old == nil {
+		p.sit()
+		h.mu.Unlock()
+		return true
+	}
+	if h.asked[p.ep] { // one is asking already
+		h.mu.Unlock()
+		return false
+	}
+	h.asked[p.ep] = true
+	h.mu.Unlock()
+	alive := old.alive(ctx)
+	if alive {
+		h.reportDuplicate(p, old)
+	} else {
+		old.wire.close()
+		select {
+		case <-old.gone:
+		case <-ctx.Done():
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.asked, p.ep)
+	if alive || h.peers[p.ep] != nil || ctx.Err() != nil {
+		return false
+	}
+	p.sit()
+	return true
+}
+
+// reportDuplicate makes a Report of a second connection, at most one a minute for each host.
+func (h *Hub) reportDuplicate(p, old *peer) {
+	now := h.Clock()
+	h.mu.Lock()
+	last, ok := h.told[p.ep]
+	if ok && now.Sub(last).Abs() < time.Minute {
+		h.mu.Unlock()
+		return
+	}
+	h.told[p.ep] = now
+	h.mu.Unlock()
+	h.news.add(item{report: ajar.Report{
+		Endpoint: p.ep, Time: now, Action: ajar.HostDuplicate,
+		Message: "a second connection with the same certificate was refused; the first one is alive",
+		Details: map[string]string{"from": p.from.String(), "first": old.from.String(), "serial": p.cert.SerialNumber.Text(16)},
+	}})
+}
+
+// sit is called with the hub's lock.
+func (p *peer) sit() {
+	p.since = p.hub.Clock()
+	p.hub.peers[p.ep] = p
+	delete(p.hub.away, p.ep)
+}
+
+// alive asks the host for a sign of life. One that is busy with an order is given longer.
+func (p *peer) alive(ctx context.Context) bool {
+	wait := time.Second
+	if len(p.slot) > 0 {
+		wait = p.hub.Patience
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	_, err := p.ask(ctx, &message{Type: typePing})
+	return err == nil
+}
+
+func (h *Hub) unseat(p *peer) {
+	h.mu.Lock()
+	p.wire.close()
+	if h.peers[p.ep] == p {
+		delete(h.peers, p.ep)
+		h.away[p.ep] = h.Clock()
+	}
+	h.mu.Unlock()
+	close(p.gone)
+	if h.Home != nil {
+		h.Home(p.ep, false)
+	}
+	no := false
+	h.news.add(item{report: ajar.Report{Endpoint: p.ep, Time: h.Clock(), Message: "the host's agent is no longer connected", Connected: &no}})
+}
+
+// greet answers a hello and tells the loop.
+func (p *peer) greet(ctx context.Context, in *hello) {
+	h := p.hub
+	p.mu.Lock()
+	if in.Hub == h.id {
+		p.rev = in.Rev
+	}
+	p.mu.Unlock()
+	if h.Home != nil {
+		h.Home(p.ep, true)
+	}
+	w := &welcome{Protocol: protocol, Hub: h.id, Endpoint: p.ep, Settings: h.settings(p.ep)}
+	if err := p.send(ctx, &message{Type: typeWelcome, Welcome: w}); err != nil {
+		p.wire.close()
+		return
+	}
+	yes, status := true, in.Status
+	h.news.add(item{report: ajar.Report{
+		Endpoint: p.ep, Time: h.Clock(), Action: ajar.HostConnected, Message: "the host's agent connected",
+		Details: map[string]string{"from": p.from.String(), "version": in.Status.Version, "protocol": strconv.Itoa(in.Protocol)},
+		Status:  &status, Connected: &yes, SkewMS: in.SkewMS, Look: true,
+	}})
+	h.Log.Info("host connected", "endpoint", p.ep, "from", p.from, "version", in.Status.Version)
+}
+
+// recheck identifies the host again and again, so that a revocation that nobody told this replica of cuts it, too.
+func (p *peer) recheck(ctx context.Context, stop chan struct{}) {
+	t := time.NewTicker(p.hub.Recheck)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-stop:
+			return
+		}
+		ep, err := p.hub.identify(ctx, p.cert)
+		if err == nil && ep != p.ep {
+			err = ajar.Errorf(ajar.Conflict, "the certificate now stands for another host")
+		}
+		if k := ajar.KindOf(err); err != nil && (k == ajar.Forbidden || k == ajar.NotFound || k == ajar.Unauthenticated || k == ajar.Conflict) {
+			p.refuse(ctx, err)
+			p.wire.close()
+			return
+		}
+	}
+}
+
+// listen reads what the host sends, until the connection ends.
+func (p *peer) listen(ctx context.Context) error {
+	for {
+		m := new(message)
+		if err := p.wire.receive(m); err != nil {
+			return err
+		}
+		switch m.Type {
+		case typeAnswer:
+			if err := p.answered(m); err != nil {
+				return err
+			}
+		case typeBeat:
+			if err := p.send(ctx, &message{Type: typeBeat, Sent: m.Sent}); err != nil {
+				return err
+			}
+		case typeNote:
+			if m.Note != nil {
+				p.note(ctx, m.Call, *m.Note)
+			}
+		case typeRenew:
+			go p.renew(ctx, m.Call, m.CSR)
+		case typeLeave:
+			go p.left(ctx, m.Call)
+		default:
+			p.hub.Log.Info("message of an unknown type ignored", "endpoint", p.ep, "type", m.Type)
+		}
+	}
+}
+
+// note passes a host's report on, in the name of that host and no other.
+func (p *peer) note(ctx context.Context, id uint64, n note) {
+	noted := func() {
+		go p.send(ctx, &message{Type: typeNoted, Call: id}) //nolint:errcheck // the host sends it again
+	}
+	now := p.hub.Clock()
+	at := n.Time
+	if at.IsZero() || at.After(now) {
+		at = now
+	}
+	p.hub.news.add(item{done: noted, report: ajar.Report{
+		Endpoint: p.ep, Time: at, Action: n.Action, Message: n.Message, Details: n.Details, Status: n.Status, SkewMS: n.SkewMS, Look: n.Look,
+	}})
+}
+
+func (p *peer) renew(ctx context.Context, id uint64, der []byte) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	answer := &message{Type: typeAnswer, Call: id}
+	csr, err := parseCSR(der)
+	if err == nil {
+		answer.Cert, err = p.hub.Renew(ctx, p.ep, csr)
+	}
+	if err != nil {
+		p.hub.Log.Warn("renew a host's certificate", "endpoint", p.ep, "err", err)
+	}
+	answer.Fault = faultOf(err)
+	p.send(ctx, answer) //nolint:errcheck // the host asks again
+}
+
+func (p *peer) left(ctx context.Context, id uint64) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	var err error
+	if p.hub.Left != nil {
+		err = p.hub.Left(ctx, p.ep)
+	}
+	p.hub.news.add(item{report: ajar.Report{
+		Endpoint: p.ep, Time: p.hub.Clock(), Action: ajar.HostLeft, Look: true,
+		Message: "the host's administrator took it out; its ports are no longer guarded",
+	}})
+	p.send(ctx, &message{Type: typeAnswer, Call: id, Fault: faultOf(err)}) //nolint:errcheck // the host leaves anyway
+}
+
+func (p *peer) send(ctx context.Context, m *message) error {
+	m.Time = p.hub.Clock()
+	return p.wire.send(ctx, m)
+}

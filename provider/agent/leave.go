@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Leave restores the host: the firewall is as if Ajar had never been here, the plane is told if it can be, the identity
+// and the state are deleted. It returns what the plane could not be told, which is no failure of leaving.
+func (h *Host) Leave(ctx context.Context) (untold, err error) {
+	h.mu.Lock()
+	h.rev++
+	err = h.Local.ApplyAt(ctx, h.endpoint(), ajar.Ruleset{}, h.rev)
+	if err != nil {
+		h.mu.Unlock()
+		return nil, fmt.Errorf("take the guard away: %w", err)
+	}
+	h.left, h.known, h.adrift = true, false, false
+	h.want.take(&record{Whole: true})
+	h.mu.Unlock()
+	untold = h.tellLeaving(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ledger.broken()
+	h.journal.close()
+	for _, f := range []string{identityFile, ledgerFile, journalFile} {
+		if e := os.Remove(filepath.Join(h.Dir, f)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	h.id = nil
+	h.hangUp()
+	return untold, err
+}
+
+// tellLeaving tells the plane over the live connection, or over one made for it.
+func (h *Host) tellLeaving(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err := h.askPlane(ctx, &message{Type: typeLeave})
+	if !errors.Is(err, errNoLink) {
+		return err
+	}
+	h.mu.Lock()
+	id := h.id
+	h.mu.Unlock()
+	if id == nil || id.Cert == "" {
+		return nil // nobody to tell
+	}
+	pair, _, err := id.certificate()
+	if err != nil {
+		return err
+	}
+	conn, err := h.dial(ctx, id, pair)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	w := newWire(conn, maxFromPlane, maxFromHost, h.Patience)
+	defer w.close()
+	if _, err := h.greet(ctx, w); err != nil {
+		return err
+	}
+	if err := w.send(ctx, &message{Type: typeLeave, Call: 1}); err != nil {
+		return err
+	}
+	for {
+		var m message
+		if err := w.receive(&m); err != nil {
+			return err
+		}
+		if m.Type == typeAnswer && m.Call == 1 {
+			return m.Fault.err()
+		}
+	}
+}
+
+// hangUp ends the connection, so that Run looks again.
+func (h *Host) hangUp() {
+	h.link.mu.Lock()
+	w := h.link.wire
+	h.link.mu.Unlock()
+	if w != nil {
+		w.close()
+	}
+	poke(h.redial)
+}

@@ -1,0 +1,23 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Local is the firewall of the host itself, such as provider/nftables. Its clock must be the Host's Clock, so that what
+// it counts down are the plane's deadlines. Calls do not overlap, except for Report, Refused and Status.
+type Local interface {
+	ajar.Changer
+	ajar.Previewer
+	// Report tells of drift that was repaired. It runs as long as the Host does.
+	ajar.Reporter
+	// Resync counts all timeouts again by the clock: it jumped, or the machine was suspended. It never makes one longer
+	// than its rule says.
+	Resync(ctx context.Context) error
+	// Refused lists sources that were lately turned away, newest first.
+	Refused(ctx context.Context) []ajar.Refusal
+	// Status says what the firewall is and how it is owned.
+	Status() ajar.HostStatus
+}
