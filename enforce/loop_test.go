@@ -44,14 +44,7 @@ func TestExtensionHasNoGap(t *testing.T) {
 		r.run()
 		id := r.lease(ep, time.Minute)
 		after(59 * time.Second)
-		r.update(func(tx ajar.Tx) error {
-			l, err := ajar.Get[ajar.Lease](tx, string(id))
-			if err != nil {
-				return err
-			}
-			l.End = l.End.Add(time.Minute)
-			return tx.Put(l)
-		}, ep)
+		r.extend(time.Minute, id)
 		after(0)
 		if l := r.want(id, ajar.Open, ""); !l.KernelEnd.Equal(l.End) {
 			t.Fatalf("kernel end %s, want %s", l.KernelEnd, l.End)

@@ -16,7 +16,10 @@ import (
 	"github.com/ajar-access/ajar/store"
 )
 
-var ssh = ajar.Port{Number: 22, Protocol: ajar.TCP}
+var (
+	ssh       = ajar.Port{Number: 22, Protocol: ajar.TCP}
+	elsewhere = netip.MustParsePrefix("10.0.0.2/32")
+)
 
 // rig is a loop over a real store and a fake firewall, without a broker: tests write the leases themselves.
 type rig struct {
@@ -119,18 +122,39 @@ func (r *rig) endpoint(id ajar.EndpointID) ajar.EndpointID {
 // lease grants 10.0.0.1 SSH for d; change adapts it first.
 func (r *rig) lease(ep ajar.EndpointID, d time.Duration, change ...func(*ajar.Lease)) ajar.LeaseID {
 	r.t.Helper()
+	return r.leases(ep, d, 1, change...)[0]
+}
+
+// leases grants that n times, in one Update.
+func (r *rig) leases(ep ajar.EndpointID, d time.Duration, n int, change ...func(*ajar.Lease)) (ids []ajar.LeaseID) {
+	r.t.Helper()
+	var ls []ajar.Lease
+	for range n {
+		l := r.newLease(ep, d)
+		for _, fn := range change {
+			fn(&l)
+		}
+		ls, ids = append(ls, l), append(ids, l.ID)
+	}
+	r.update(func(tx ajar.Tx) error {
+		for _, l := range ls {
+			if err := tx.Put(&l); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, ep)
+	return ids
+}
+
+func (r *rig) newLease(ep ajar.EndpointID, d time.Duration) ajar.Lease {
 	r.n++
 	now := r.now().UTC().Truncate(time.Millisecond)
-	l := ajar.Lease{
+	return ajar.Lease{
 		ID: ajar.LeaseID(fmt.Sprintf("lease-%04d", r.n)), Request: "request", Policy: "/p", Target: machine(string(ep)), Endpoint: ep,
 		Flow: ajar.Flow{Port: ssh}, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}, Requester: "somebody", Name: "somebody",
 		Start: now, End: now.Add(d), Max: d, Mode: ajar.Cut, State: ajar.Opening,
 	}
-	for _, fn := range change {
-		fn(&l)
-	}
-	r.update(func(tx ajar.Tx) error { c := l; return tx.Put(&c) }, ep)
-	return l.ID
 }
 
 func (r *rig) get(id ajar.LeaseID) *ajar.Lease {
@@ -158,20 +182,34 @@ func get[D any, P interface {
 	return d
 }
 
-// revoke closes a lease as the broker would.
-func (r *rig) revoke(id ajar.LeaseID) {
+// change rewrites leases of one endpoint as the broker would.
+func (r *rig) change(fn func(*ajar.Lease) error, ids ...ajar.LeaseID) {
 	r.t.Helper()
-	ep := r.get(id).Endpoint
 	r.update(func(tx ajar.Tx) error {
-		l, err := ajar.Get[ajar.Lease](tx, string(id))
-		if err != nil {
-			return err
+		for _, id := range ids {
+			l, err := ajar.Get[ajar.Lease](tx, string(id))
+			if err != nil {
+				return err
+			}
+			if err := fn(l); err != nil {
+				return err
+			}
+			if err := tx.Put(l); err != nil {
+				return err
+			}
 		}
-		if err := l.Move(ajar.Closing, ajar.Revoked); err != nil {
-			return err
-		}
-		return tx.Put(l)
-	}, ep)
+		return nil
+	}, r.get(ids[0]).Endpoint)
+}
+
+func (r *rig) revoke(ids ...ajar.LeaseID) {
+	r.t.Helper()
+	r.change(func(l *ajar.Lease) error { return l.Move(ajar.Closing, ajar.Revoked) }, ids...)
+}
+
+func (r *rig) extend(by time.Duration, ids ...ajar.LeaseID) {
+	r.t.Helper()
+	r.change(func(l *ajar.Lease) error { l.End = l.End.Add(by); return nil }, ids...)
 }
 
 func (r *rig) events(a ajar.Action) (es []*ajar.Event) {

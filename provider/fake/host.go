@@ -69,6 +69,14 @@ func (h *Host) Connect() {
 	h.f.say(ajar.Report{Endpoint: h.id, Connected: &up})
 }
 
+// Say reports what the host noticed, such as a use of break-glass.
+func (h *Host) Say(r ajar.Report) {
+	h.f.mu.Lock()
+	defer h.f.mu.Unlock()
+	r.Endpoint = h.id
+	h.f.say(r)
+}
+
 // Flush is somebody who empties the firewall. An agent notices that where it runs; quiet tells that none does.
 func (h *Host) Flush(quiet bool) {
 	h.f.mu.Lock()
