@@ -1,0 +1,110 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+func (s *Server) denyRoutes() []route {
+	const denies = "/ajar/v1/deny-assignments"
+	return []route{
+		{http.MethodGet, denies, ours, op(200, s.listDenies)},
+		{http.MethodPut, denies, ours, op(200, s.putDeny)},
+		{http.MethodPut, denies + "/{id}", ours, op(200, s.putDeny)},
+		{http.MethodDelete, denies + "/{id}", ours, op(204, s.deleteDeny)},
+	}
+}
+
+// denyBody is a deny assignment both ways; principals may be names on the way in.
+type denyBody struct {
+	ID                string           `json:"id,omitempty"`
+	Name              string           `json:"name"`
+	Scope             string           `json:"scope"`
+	Permissions       []permissionBody `json:"permissions"`
+	Principals        []string         `json:"principals"`
+	ExcludePrincipals []string         `json:"excludePrincipals,omitempty"`
+	NotBelow          bool             `json:"doNotApplyToChildScopes,omitempty"`
+	Created           *time.Time       `json:"created,omitempty"`
+}
+
+func showDeny(d *ajar.DenyAssignment) denyBody {
+	b := denyBody{ID: d.ID, Name: d.Name, Scope: string(d.Scope), Permissions: showPermissions(d.Permissions), Principals: []string{}, NotBelow: d.NotBelow, Created: rfc(d.Created)}
+	for _, p := range d.Principals {
+		b.Principals = append(b.Principals, string(p))
+	}
+	for _, p := range d.ExcludePrincipals {
+		b.ExcludePrincipals = append(b.ExcludePrincipals, string(p))
+	}
+	return b
+}
+
+func (s *Server) listDenies(ctx context.Context, c *call, _ nothing) (l list[denyBody], err error) {
+	page, err := c.page(entriesAPage)
+	if err != nil {
+		return l, err
+	}
+	scope, err := c.scope("scope", ajar.Root)
+	if err != nil {
+		return l, err
+	}
+	all, next, err := s.Broker.DenyAssignments(ctx, c.who, scope, page)
+	if err != nil {
+		return l, err
+	}
+	return each(c, all, next, showDeny), nil
+}
+
+func (s *Server) putDeny(ctx context.Context, c *call, in denyBody) (*denyBody, error) {
+	scope, err := ajar.ParseID(in.Scope)
+	if err != nil {
+		return nil, bad("scope: %s", ajar.Message(err))
+	}
+	d := ajar.DenyAssignment{ID: in.ID, Name: in.Name, Scope: scope, Permissions: permissions(in.Permissions), NotBelow: in.NotBelow}
+	if id := c.value("id"); id != "" {
+		d.ID = id
+	}
+	if d.Principals, err = s.principalIDs(ctx, c, in.Principals); err != nil {
+		return nil, err
+	}
+	if d.ExcludePrincipals, err = s.principalIDs(ctx, c, in.ExcludePrincipals); err != nil {
+		return nil, err
+	}
+	put, err := s.Broker.PutDenyAssignment(ctx, c.who, d)
+	if err != nil {
+		return nil, err
+	}
+	b := showDeny(put)
+	return &b, nil
+}
+
+// mostPrincipals bounds how many principals one deny names.
+const mostPrincipals = 200
+
+func (s *Server) principalIDs(ctx context.Context, c *call, in []string) (all []ajar.PrincipalID, err error) {
+	if len(in) > mostPrincipals {
+		return nil, bad("%d principals are named; at most %d are taken", len(in), mostPrincipals)
+	}
+	for _, idOrName := range in {
+		if ajar.PrincipalID(idOrName) == ajar.Everyone {
+			all = append(all, ajar.Everyone)
+			continue
+		}
+		p, err := s.Broker.Principal(ctx, c.who, idOrName)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p.ID)
+	}
+	return all, nil
+}
+
+func (s *Server) deleteDeny(ctx context.Context, c *call, _ nothing) (nothing, error) {
+	existed, err := s.Broker.DeleteDenyAssignment(ctx, c.who, c.value("id"))
+	if err == nil && !existed {
+		err = coded(ajar.NotFound, "", "there is no deny assignment %.60q", c.value("id"))
+	}
+	return nothing{}, err
+}

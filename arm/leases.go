@@ -1,0 +1,158 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/broker"
+)
+
+func (s *Server) leaseRoutes() []route {
+	return []route{
+		{http.MethodGet, "/ajar/v1/leases", ours, op(200, s.listLeases)},
+		{http.MethodGet, "/ajar/v1/leases/{id}", ours, op(200, s.getLease)},
+		{http.MethodPost, "/ajar/v1/leases/{id}/close", ours, op(200, s.closeLease)},
+		{http.MethodPost, "/ajar/v1/leases/{id}/extend", ours, op(200, s.extendLease)},
+	}
+}
+
+// leaseBody is a lease with all that is known of it: where it stands, why not further, and what its host says.
+type leaseBody struct {
+	ID          ajar.LeaseID     `json:"id"`
+	Request     ajar.RequestID   `json:"request"`
+	Policy      ajar.ID          `json:"policy"`
+	Target      ajar.ID          `json:"target"`
+	Endpoint    ajar.EndpointID  `json:"endpoint,omitempty"`
+	Number      uint16           `json:"number"`
+	Protocol    ajar.Protocol    `json:"protocol"`
+	Sources     []string         `json:"sources"`
+	Requester   ajar.PrincipalID `json:"requester"`
+	Name        string           `json:"name"`
+	Start       *time.Time       `json:"start,omitempty"`
+	End         time.Time        `json:"end"`
+	MaxDuration string           `json:"maxDuration,omitempty"`
+	Mode        ajar.EndMode     `json:"mode,omitempty"`
+	HardStop    *time.Time       `json:"hardStop,omitempty"`
+	State       ajar.LeaseState  `json:"state"`
+	Reason      ajar.Reason      `json:"reason,omitempty"`
+	Opened      *time.Time       `json:"opened,omitempty"`
+	KernelEnd   *time.Time       `json:"kernelEnd,omitempty"`
+	Closed      *time.Time       `json:"closed,omitempty"`
+	Unverified  bool             `json:"unverified,omitempty"`
+	Trouble     string           `json:"trouble,omitempty"`
+
+	// The firewall may hold the rule that long although it should be gone.
+	MayBeOpenUntil *time.Time `json:"mayBeOpenUntil,omitempty"`
+
+	// Of the host, where one lease or one request is read by somebody who may read the host.
+	Connected *bool         `json:"connected,omitempty"`
+	Since     *time.Time    `json:"since,omitempty"`
+	Refused   []refusalBody `json:"refused,omitempty"` // sources lately turned away from this port
+}
+
+func showLease(l *ajar.Lease, now time.Time) leaseBody {
+	b := leaseBody{
+		ID: l.ID, Request: l.Request, Policy: l.Policy, Target: l.Target, Endpoint: l.Endpoint,
+		Number: l.Flow.Port.Number, Protocol: l.Flow.Port.Protocol, Sources: prefixTexts(l.Sources),
+		Requester: l.Requester, Name: l.Name, Start: rfc(l.Start), End: l.End.UTC(), Mode: l.Mode,
+		State: l.Now(now), Reason: l.Reason, Opened: rfc(l.Opened), KernelEnd: rfc(l.KernelEnd), Closed: rfc(l.Closed),
+		Unverified: l.Unverified, Trouble: l.Trouble, MayBeOpenUntil: rfc(l.MayBeOpenUntil(now)),
+	}
+	if l.Max > 0 {
+		b.MaxDuration = ajar.FormatDuration(l.Max)
+	}
+	if stop := l.HardStop(); stop.After(l.End) {
+		b.HardStop = rfc(stop)
+	}
+	if b.State == ajar.Closing && b.Reason == "" {
+		b.Reason = ajar.Expired
+	}
+	return b
+}
+
+// addHosts adds to leases what their hosts were last seen like, so that who waits learns why nothing opens and which
+// address the host saw instead of theirs. Who may not read hosts goes without.
+func (s *Server) addHosts(ctx context.Context, c *call, leases []leaseBody) {
+	hosts := map[string]*ajar.Endpoint{}
+	for i := range leases {
+		b := &leases[i]
+		if b.State == ajar.Closed {
+			continue
+		}
+		if _, ok := hosts[b.Target.Key()]; !ok {
+			hosts[b.Target.Key()] = nil
+			if list, _, err := s.Broker.Hosts(ctx, c.who, b.Target, broker.Page{Limit: 1}); err == nil && len(list) == 1 {
+				hosts[b.Target.Key()] = list[0].Endpoint
+			}
+		}
+		ep := hosts[b.Target.Key()]
+		if ep == nil || ep.ID != b.Endpoint {
+			continue
+		}
+		b.Connected, b.Since = &ep.Connected, rfc(ep.Since)
+		for _, r := range ep.Status.Refused {
+			if r.Port.Number == b.Number {
+				b.Refused = append(b.Refused, showRefusal(r))
+			}
+		}
+	}
+}
+
+func (s *Server) listLeases(ctx context.Context, c *call, _ nothing) (l list[leaseBody], err error) {
+	var f broker.LeaseFilter
+	if f.Page, err = c.page(entriesAPage); err != nil {
+		return l, err
+	}
+	if f.Scope, err = c.scope("scope", ""); err != nil {
+		return l, err
+	}
+	if f.Live, err = c.flag("live"); err != nil {
+		return l, err
+	}
+	mine, err := c.flag("mine")
+	if err != nil {
+		return l, err
+	}
+	if mine {
+		f.Requester = c.who.Principal
+	}
+	all, next, err := s.Broker.Leases(ctx, c.who, f)
+	if err != nil {
+		return l, err
+	}
+	now := s.Clock()
+	return each(c, all, next, func(x *ajar.Lease) leaseBody { return showLease(x, now) }), nil
+}
+
+func (s *Server) getLease(ctx context.Context, c *call, _ nothing) (*leaseBody, error) {
+	l, err := s.Broker.Lease(ctx, c.who, ajar.LeaseID(c.value("id")))
+	if err != nil {
+		return nil, err
+	}
+	b := []leaseBody{showLease(l, s.Clock())}
+	s.addHosts(ctx, c, b)
+	return &b[0], nil
+}
+
+func (s *Server) closeLease(ctx context.Context, c *call, in reasonIn) (*leaseBody, error) {
+	return s.showLeaseVerb(s.Broker.CloseLease(ctx, c.who, ajar.LeaseID(c.value("id")), string(in.Reason)))
+}
+
+func (s *Server) extendLease(ctx context.Context, c *call, in extendIn) (*leaseBody, error) {
+	to, err := in.extension()
+	if err != nil {
+		return nil, err
+	}
+	return s.showLeaseVerb(s.Broker.ExtendLease(ctx, c.who, ajar.LeaseID(c.value("id")), to))
+}
+
+func (s *Server) showLeaseVerb(l *ajar.Lease, err error) (*leaseBody, error) {
+	if err != nil {
+		return nil, err
+	}
+	s.Changed(l.Request)
+	b := showLease(l, s.Clock())
+	return &b, nil
+}

@@ -1,0 +1,206 @@
+package arm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/ajar-access/ajar"
+)
+
+// maxBody is how much of a request's body is read.
+const maxBody = 1 << 20
+
+// call is one request to one operation.
+type call struct {
+	s      *Server
+	r      *http.Request
+	who    ajar.Caller // nobody on open routes, but for address, surface and correlation id
+	token  string      // hash of the token it came with
+	query  url.Values
+	header http.Header // of the answer
+	status int         // of the answer, unless an error comes
+	corr   string
+}
+
+// value is what the path names at {name}.
+func (c *call) value(name string) string { return c.r.PathValue(name) }
+
+// param is a query parameter.
+func (c *call) param(name string) string { return query(c.query, name) }
+
+// flag is a query parameter that is true or false.
+func (c *call) flag(name string) (bool, error) {
+	switch v := strings.ToLower(c.param(name)); v {
+	case "", "false", "0":
+		return false, nil
+	case "true", "1":
+		return true, nil
+	default:
+		return false, coded(ajar.Invalid, "InvalidParameter", "query parameter %s is %.20q; it can be true or false", name, v)
+	}
+}
+
+// number is a query parameter that is a whole number from lo to hi; absent if it is not there.
+func (c *call) number(name string, absent, lo, hi int64) (int64, error) {
+	v := c.param(name)
+	if v == "" {
+		return absent, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < lo || n > hi {
+		return 0, coded(ajar.Invalid, "InvalidParameter", "query parameter %s is %.30q; it can be a number from %d to %d", name, v, lo, hi)
+	}
+	return n, nil
+}
+
+// scope is a query parameter that is a resource id or a prefix of one.
+func (c *call) scope(name string, absent ajar.ID) (ajar.ID, error) {
+	v := c.param(name)
+	if v == "" {
+		return absent, nil
+	}
+	return ajar.ParseID(v)
+}
+
+// nothing is the In of an operation without a body, and the Out of one without an answer.
+type nothing struct{}
+
+// raw is an Out that is no JSON.
+type raw struct {
+	kind  string
+	write func(io.Writer) error
+}
+
+// operation is what a route does: everything before it (who, which version) and after it (headers, errors) is the
+// server's.
+type operation func(ctx context.Context, c *call) (any, error)
+
+// op makes an operation of fn: the body, if In is not nothing, is read into In, and what fn gives is the answer with
+// the given status. It is all there is between a route and a function.
+func op[In, Out any](status int, fn func(ctx context.Context, c *call, in In) (Out, error)) operation {
+	_, bodyless := any(*new(In)).(nothing)
+	return func(ctx context.Context, c *call) (any, error) {
+		var in In
+		if !bodyless {
+			if err := readBody(c.r, &in); err != nil {
+				return nil, err
+			}
+		}
+		c.status = status
+		out, err := fn(ctx, c, in)
+		if err != nil {
+			return nil, err
+		}
+		return out, nil
+	}
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func giveBack(b *bytes.Buffer) {
+	if b.Cap() <= 64<<10 {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
+
+// readBody fills into from the JSON body of r.
+func readBody(r *http.Request, into any) error {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return coded(ajar.Invalid, codeMediaType, "bodies with Content-Encoding %.20q are not taken; send plain JSON", e)
+	}
+	tooLarge := coded(ajar.Invalid, codeTooLarge, "the body is larger than the %d bytes that are taken", maxBody)
+	if r.ContentLength > maxBody {
+		return tooLarge
+	}
+	b := buffers.Get().(*bytes.Buffer)
+	defer giveBack(b)
+	if _, err := b.ReadFrom(io.LimitReader(r.Body, maxBody+1)); err != nil {
+		return ajar.Because(ajar.Invalid, err, "the body broke off")
+	}
+	if b.Len() > maxBody {
+		return tooLarge
+	}
+	body := bytes.TrimPrefix(b.Bytes(), []byte("\xef\xbb\xbf")) // PowerShell writes a byte order mark
+	if len(bytes.TrimSpace(body)) == 0 {
+		body = []byte("{}")
+	}
+	return decode(body, into)
+}
+
+// decode is readBody's parser, apart for fuzzing. Unknown members are let pass, as Azure does: clients send back whole
+// resources as they read them.
+func decode(body []byte, into any) error {
+	err := json.Unmarshal(body, into)
+	var typed *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	var own *ajar.Error
+	switch {
+	case err == nil:
+		if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
+			return bad("the body is null; a JSON object is expected")
+		}
+		return nil
+	case errors.As(err, &own):
+		return err
+	case errors.As(err, &typed):
+		where := typed.Field
+		if where == "" {
+			where = "the body"
+		}
+		return bad("%.200s is a JSON %s; a %s is expected", where, typed.Value, expected(typed.Type.Kind().String()))
+	case errors.As(err, &syntax):
+		return bad("the body is not JSON: %s, at byte %d", syntax.Error(), syntax.Offset)
+	}
+	return &ajar.Error{Kind: ajar.Invalid, Code: codeContent, Msg: "the body is not JSON that fits", Err: err}
+}
+
+func expected(kind string) string {
+	switch kind {
+	case "struct", "map":
+		return "JSON object"
+	case "slice", "array":
+		return "JSON array"
+	case "bool":
+		return "true or false"
+	case "string":
+		return "text"
+	}
+	return "number"
+}
+
+// reply writes an answer: compact JSON without a line's end, as Azure does, with its length.
+func reply(w http.ResponseWriter, status int, body any) {
+	h := w.Header()
+	if _, empty := body.(nothing); empty || body == nil {
+		if status != http.StatusNoContent {
+			h["Content-Length"] = []string{"0"}
+		}
+		w.WriteHeader(status)
+		return
+	}
+	b := buffers.Get().(*bytes.Buffer)
+	defer giveBack(b)
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(body); err != nil {
+		// Out types are ours; this cannot happen with valid ones.
+		panic(fmt.Errorf("encode an answer: %w", err))
+	}
+	text := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(text))}
+	w.WriteHeader(status)
+	w.Write(text) //nolint:errcheck // the caller went away: nobody to tell
+}
+
+var jsonType = []string{"application/json; charset=utf-8"}

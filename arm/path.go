@@ -1,0 +1,94 @@
+package arm
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+)
+
+// fold makes a path that patterns can match: the fixed segments of an ARM path in lower case, what callers named as it
+// came. ARM's paths are blind to case and the mux is not. Names stand at odd places, counted from 0, and what follows
+// "providers" is a namespace; so it needs no list of words. Doubled and trailing slashes are dropped, as clients that
+// were given an endpoint with a slash send them.
+func fold(path string) (string, bool) {
+	if strings.HasPrefix(path, "/ajar/") && !strings.Contains(path, "//") && !strings.HasSuffix(path, "/") {
+		return path, !relative(path)
+	}
+	var b strings.Builder
+	b.Grow(len(path))
+	i, ours, fixed := 0, false, false
+	for seg := range strings.SplitSeq(path, "/") {
+		if seg == "" {
+			continue
+		}
+		if i == 0 {
+			ours = strings.EqualFold(seg, "ajar")
+		}
+		b.WriteByte('/')
+		if (i%2 == 0 || fixed) && !ours {
+			seg = strings.ToLower(seg)
+			fixed = seg == "providers"
+		} else {
+			fixed = false
+		}
+		b.WriteString(seg)
+		i++
+	}
+	if i == 0 {
+		return "/", true
+	}
+	return b.String(), !relative(b.String())
+}
+
+// relative reports "." and "..", which no name may be and which the mux would answer with a redirect.
+func relative(path string) bool {
+	return strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../")
+}
+
+var (
+	subscriptionForm = regexp.MustCompile(`^[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$`)
+	groupForm        = regexp.MustCompile(`^[-\p{L}\p{N}_.()]{1,90}$`)
+	nameForm         = regexp.MustCompile(`^[-\p{L}\p{N}_.() ]{1,128}$`)
+)
+
+// scopeOf builds the scope that the path's values name, as far as they are there, and checks their forms as ARM does.
+func (c *call) scopeOf() (ajar.ID, error) {
+	sub, group, loc, name := c.value("s"), c.value("g"), c.value("l"), c.value("n")
+	var b strings.Builder
+	b.Grow(128 + len(group) + len(name))
+	if !subscriptionForm.MatchString(sub) {
+		return "", coded(ajar.Invalid, "InvalidSubscriptionId", "The provided subscription identifier '%.100s' is malformed or invalid.", sub)
+	}
+	b.WriteString("/subscriptions/" + sub)
+	if group != "" {
+		if !groupForm.MatchString(group) || strings.HasSuffix(group, ".") {
+			return "", coded(ajar.Invalid, "InvalidResourceGroup", "The provided resource group name '%.100s' is invalid: 1 to 90 letters, digits and -_.() without a dot at the end.", group)
+		}
+		b.WriteString("/resourceGroups/" + group)
+	}
+	if loc != "" && !nameForm.MatchString(loc) {
+		return "", coded(ajar.Invalid, "LocationNotAvailableForResourceType", "The provided location '%.100s' is not a location name.", loc)
+	}
+	if name != "" {
+		if !nameForm.MatchString(name) {
+			return "", coded(ajar.Invalid, "InvalidResourceName", "The resource name '%.100s' is invalid: at most 128 letters, digits, spaces and -_.().", name)
+		}
+		b.WriteString("/providers/Microsoft.Security/locations/" + loc + "/jitNetworkAccessPolicies/" + name)
+	}
+	return ajar.ID(b.String()), nil
+}
+
+// query finds a parameter without regard to the case of its name, with its dollar sign encoded or not.
+func query(values url.Values, name string) string {
+	if v, ok := values[name]; ok {
+		return v[0]
+	}
+	for k, v := range values {
+		if strings.EqualFold(k, name) {
+			return v[0]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,289 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/authn"
+)
+
+func (s *Server) principalRoutes() []route {
+	const one = "/ajar/v1/principals/{p}"
+	return []route{
+		{http.MethodGet, "/ajar/v1/principals", ours, op(200, s.listPrincipals)},
+		{http.MethodPost, "/ajar/v1/principals", ours, op(201, s.newPrincipal)},
+		{http.MethodGet, one, ours, op(200, s.getPrincipal)},
+		{http.MethodPut, one, ours, op(200, s.putPrincipal)},
+		{http.MethodDelete, one, ours, op(204, s.deletePrincipal)},
+		{http.MethodPut, one + "/password", ours, op(204, s.setPassword)},
+		{http.MethodGet, one + "/secrets", ours, op(200, s.listSecrets)},
+		{http.MethodPost, one + "/secrets", ours, op(201, s.newSecret)},
+		{http.MethodDelete, one + "/secrets/{id}", ours, op(204, s.deleteSecret)},
+		{http.MethodPut, one + "/members/{m}", ours, op(200, s.addMember)},
+		{http.MethodDelete, one + "/members/{m}", ours, op(200, s.removeMember)},
+	}
+}
+
+type principalBody struct {
+	ID       ajar.PrincipalID   `json:"id"`
+	Kind     ajar.PrincipalKind `json:"kind"`
+	Name     string             `json:"name"`
+	Display  string             `json:"display,omitempty"`
+	Disabled bool               `json:"disabled,omitempty"`
+	Members  []memberBody       `json:"members,omitempty"`
+	Created  *time.Time         `json:"created,omitempty"`
+}
+
+type memberBody struct {
+	ID   ajar.PrincipalID `json:"id"`
+	Name string           `json:"name,omitempty"`
+}
+
+// principalIn makes or changes a principal. What a PUT leaves out stays as it is.
+type principalIn struct {
+	Kind     wireText `json:"kind"`
+	Name     wireText `json:"name"`
+	Display  *string  `json:"display"`
+	Disabled *bool    `json:"disabled"`
+	Password string   `json:"password"`
+}
+
+type passwordIn struct {
+	Password string `json:"password"`
+}
+
+type secretIn struct {
+	Duration wireDuration `json:"duration"`
+}
+
+// secretBody is a secret without the secret, which is shown once, when it is made.
+type secretBody struct {
+	ID      string     `json:"id"`
+	Secret  string     `json:"secret,omitempty"`
+	Hint    string     `json:"hint,omitempty"`
+	Created *time.Time `json:"created,omitempty"`
+	Expires *time.Time `json:"expires,omitempty"`
+}
+
+// mostNames is how many members of a group are shown by name.
+const mostNames = 200
+
+func showPrincipal(p *ajar.Principal) principalBody {
+	b := principalBody{ID: p.ID, Kind: p.Kind, Name: p.Name, Display: p.Display, Disabled: p.Disabled, Created: rfc(p.Created)}
+	for _, m := range p.Members {
+		b.Members = append(b.Members, memberBody{ID: m})
+	}
+	return b
+}
+
+// showNamed is showPrincipal with the names of members, as far as the caller may read them.
+func (s *Server) showNamed(ctx context.Context, c *call, p *ajar.Principal) *principalBody {
+	b := showPrincipal(p)
+	for i := range b.Members[:min(len(b.Members), mostNames)] {
+		if m, err := s.Broker.Principal(ctx, c.who, string(b.Members[i].ID)); err == nil {
+			b.Members[i].Name = m.Name
+		}
+	}
+	return &b
+}
+
+// principal finds who the path names at key, by id or name.
+func (s *Server) principal(ctx context.Context, c *call, key string) (*ajar.Principal, error) {
+	return s.Broker.Principal(ctx, c.who, c.value(key))
+}
+
+func (s *Server) listPrincipals(ctx context.Context, c *call, _ nothing) (l list[principalBody], err error) {
+	page, err := c.page(entriesAPage)
+	if err != nil {
+		return l, err
+	}
+	kind, err := parseKind(c.param("kind"))
+	if err != nil {
+		return l, err
+	}
+	all, next, err := s.Broker.Principals(ctx, c.who, kind, page)
+	if err != nil {
+		return l, err
+	}
+	return each(c, all, next, showPrincipal), nil
+}
+
+func parseKind(k string) (ajar.PrincipalKind, error) {
+	switch kind := ajar.PrincipalKind(k); kind {
+	case "", ajar.User, ajar.Group, ajar.ServicePrincipal:
+		return kind, nil
+	}
+	return "", coded(ajar.Invalid, "InvalidParameter", "kind is %.30q; it can be User, Group or ServicePrincipal", k)
+}
+
+func (s *Server) newPrincipal(ctx context.Context, c *call, in principalIn) (*principalBody, error) {
+	kind, err := parseKind(string(in.Kind))
+	if err != nil {
+		return nil, err
+	}
+	hash := ""
+	if in.Password != "" {
+		if kind != ajar.User {
+			return nil, bad("password is for people alone; give a service principal a secret")
+		}
+		if hash, err = s.Auth.Hasher.Hash(ctx, in.Password); err != nil {
+			return nil, err
+		}
+	}
+	p := ajar.Principal{Kind: kind, Name: string(in.Name)}
+	if in.Display != nil {
+		p.Display = *in.Display
+	}
+	made, err := s.Broker.PutPrincipal(ctx, c.who, p)
+	if err != nil {
+		return nil, err
+	}
+	if hash != "" {
+		if _, err := s.Broker.PutCredential(ctx, c.who, ajar.Credential{Principal: made.ID, Kind: ajar.Password, Hash: hash}); err != nil {
+			return nil, err
+		}
+	}
+	b := showPrincipal(made)
+	return &b, nil
+}
+
+func (s *Server) getPrincipal(ctx context.Context, c *call, _ nothing) (*principalBody, error) {
+	p, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return nil, err
+	}
+	return s.showNamed(ctx, c, p), nil
+}
+
+func (s *Server) putPrincipal(ctx context.Context, c *call, in principalIn) (*principalBody, error) {
+	p, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return nil, err
+	}
+	if in.Password != "" {
+		return nil, bad("a password is set with PUT …/principals/{principal}/password")
+	}
+	if in.Name != "" {
+		p.Name = string(in.Name)
+	}
+	if in.Display != nil {
+		p.Display = *in.Display
+	}
+	if in.Disabled != nil {
+		p.Disabled = *in.Disabled
+	}
+	p, err = s.Broker.PutPrincipal(ctx, c.who, *p)
+	if err != nil {
+		return nil, err
+	}
+	s.Auth.Forget(p.ID)
+	return s.showNamed(ctx, c, p), nil
+}
+
+func (s *Server) deletePrincipal(ctx context.Context, c *call, _ nothing) (nothing, error) {
+	p, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return nothing{}, err
+	}
+	_, err = s.Broker.DeletePrincipal(ctx, c.who, p.ID)
+	s.Auth.Forget(p.ID)
+	return nothing{}, err
+}
+
+func (s *Server) setPassword(ctx context.Context, c *call, in passwordIn) (nothing, error) {
+	p, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return nothing{}, err
+	}
+	hash, err := s.Auth.Hasher.Hash(ctx, in.Password)
+	if err != nil {
+		return nothing{}, err
+	}
+	_, err = s.Broker.PutCredential(ctx, c.who, ajar.Credential{Principal: p.ID, Kind: ajar.Password, Hash: hash})
+	s.Auth.Forget(p.ID)
+	return nothing{}, err
+}
+
+func (s *Server) listSecrets(ctx context.Context, c *call, _ nothing) (l list[secretBody], err error) {
+	p, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return l, err
+	}
+	all, err := s.Broker.Credentials(ctx, c.who, p.ID)
+	if err != nil {
+		return l, err
+	}
+	l = list[secretBody]{Value: []secretBody{}}
+	for _, cr := range all {
+		if cr.Kind == ajar.Secret {
+			l.Value = append(l.Value, showSecret(cr))
+		}
+	}
+	return l, nil
+}
+
+func showSecret(c *ajar.Credential) secretBody {
+	return secretBody{ID: c.ID, Hint: c.Hint, Created: rfc(c.Created), Expires: rfc(c.Expires)}
+}
+
+func (s *Server) newSecret(ctx context.Context, c *call, in secretIn) (*secretBody, error) {
+	p, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return nil, err
+	}
+	last, err := lifetime(in.Duration, secretFor, 2*secretFor)
+	if err != nil {
+		return nil, err
+	}
+	text, hash, hint := authn.NewSecret()
+	made, err := s.Broker.PutCredential(ctx, c.who, ajar.Credential{Principal: p.ID, Kind: ajar.Secret, Hash: hash, Hint: hint, Expires: s.Clock().Add(last)})
+	if err != nil {
+		return nil, err
+	}
+	b := showSecret(made)
+	b.Secret = text
+	return &b, nil
+}
+
+func (s *Server) deleteSecret(ctx context.Context, c *call, _ nothing) (nothing, error) {
+	p, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return nothing{}, err
+	}
+	all, err := s.Broker.Credentials(ctx, c.who, p.ID)
+	if err != nil {
+		return nothing{}, err
+	}
+	for _, cr := range all {
+		if cr.ID == c.value("id") {
+			_, err := s.Broker.DeleteCredential(ctx, c.who, cr.ID)
+			return nothing{}, err
+		}
+	}
+	return nothing{}, coded(ajar.NotFound, "", "%s has no secret %.60q", p.Name, c.value("id"))
+}
+
+func (s *Server) addMember(ctx context.Context, c *call, _ nothing) (*principalBody, error) {
+	return s.changeMember(ctx, c, s.Broker.AddMember)
+}
+
+func (s *Server) removeMember(ctx context.Context, c *call, _ nothing) (*principalBody, error) {
+	return s.changeMember(ctx, c, s.Broker.RemoveMember)
+}
+
+func (s *Server) changeMember(ctx context.Context, c *call, verb func(context.Context, ajar.Caller, ajar.PrincipalID, ajar.PrincipalID) (*ajar.Principal, error)) (*principalBody, error) {
+	group, err := s.principal(ctx, c, "p")
+	if err != nil {
+		return nil, err
+	}
+	member, err := s.principal(ctx, c, "m")
+	if err != nil {
+		return nil, err
+	}
+	if group, err = verb(ctx, c.who, group.ID, member.ID); err != nil {
+		return nil, err
+	}
+	return s.showNamed(ctx, c, group), nil
+}

@@ -1,0 +1,145 @@
+package arm
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// stamp is a time as Azure writes it: UTC with seven digits.
+type stamp time.Time
+
+const stampForm = "2006-01-02T15:04:05.0000000Z"
+
+// MarshalJSON writes the seven digits.
+func (t stamp) MarshalJSON() ([]byte, error) {
+	b := make([]byte, 0, len(stampForm)+2)
+	b = append(b, '"')
+	b = time.Time(t).UTC().AppendFormat(b, stampForm)
+	return append(b, '"'), nil
+}
+
+// wireTime is a time in a body: RFC 3339 with any number of digits; without a zone it is taken as UTC, which is what
+// its member's name says.
+type wireTime struct{ time.Time }
+
+// UnmarshalJSON reads it; null and "" are no time.
+func (t *wireTime) UnmarshalJSON(b []byte) error {
+	s, ok, err := textOf(b)
+	if err != nil || !ok {
+		return err
+	}
+	at, err := parseTime(s)
+	t.Time = at
+	return err
+}
+
+func parseTime(s string) (time.Time, error) {
+	if len(s) <= 64 {
+		for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05"} {
+			if t, err := time.Parse(form, s); err == nil && t.Year() >= 1970 && t.Year() <= 9999 {
+				return t.UTC().Truncate(time.Millisecond), nil
+			}
+		}
+	}
+	return time.Time{}, bad("%.64q is not a time such as 2026-11-20T17:00:00Z", s)
+}
+
+// wireDuration is an ISO 8601 duration in a body, with the text it came as.
+type wireDuration struct {
+	time.Duration
+	text string
+}
+
+// UnmarshalJSON reads it; null and "" are no duration.
+func (d *wireDuration) UnmarshalJSON(b []byte) error {
+	s, ok, err := textOf(b)
+	if err != nil || !ok {
+		return err
+	}
+	d.Duration, err = ajar.ParseDuration(s)
+	d.text = s
+	return err
+}
+
+// set reports whether there was one.
+func (d wireDuration) set() bool { return d.text != "" }
+
+// wireInt is a whole number in a body. Terraform modules and scripts in the wild quote theirs.
+type wireInt struct {
+	n   int
+	set bool
+}
+
+// UnmarshalJSON reads 22, "22" and null.
+func (i *wireInt) UnmarshalJSON(b []byte) error {
+	s := string(bytes.Trim(b, `"`))
+	if s == "null" {
+		return nil
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil {
+		return bad("%.40s is not a whole number", b)
+	}
+	i.n, i.set = int(n), true
+	return nil
+}
+
+// port is i as a port number; zero is for the caller to refuse in words that fit.
+func (i wireInt) port(where string) (uint16, error) {
+	if !i.set {
+		return 0, bad("%s.number is required", where)
+	}
+	if i.n < 1 || i.n > 65535 {
+		return 0, bad("%s.number is %d; it must be between 1 and 65535", where, i.n)
+	}
+	return uint16(i.n), nil
+}
+
+// wireText is one text in a body, which scripts in the wild send as a list of one.
+type wireText string
+
+// UnmarshalJSON reads "x", ["x"], [] and null.
+func (t *wireText) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '[' {
+		var list []string
+		if err := json.Unmarshal(b, &list); err != nil || len(list) > 1 {
+			return bad("one text is expected, not a list of %d (use the plural member for several)", len(list))
+		}
+		if len(list) == 1 {
+			*t = wireText(list[0])
+		}
+		return nil
+	}
+	s, _, err := textOf(b)
+	*t = wireText(s)
+	return err
+}
+
+// textOf reads a JSON string; ok is false for null and "".
+func textOf(b []byte) (s string, ok bool, err error) {
+	if bytes.Equal(b, []byte("null")) {
+		return "", false, nil
+	}
+	if len(b) == 0 || b[0] != '"' || json.Unmarshal(b, &s) != nil {
+		return "", false, bad("%.40s is not a text", b)
+	}
+	s = strings.TrimSpace(s)
+	return s, s != "", nil
+}
+
+// bad is a body that makes no sense, in words for its author.
+func bad(format string, a ...any) error { return coded(ajar.Invalid, codeContent, format, a...) }
+
+// rfc is a time on the routes beyond Azure; left out when there is none.
+func rfc(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,167 @@
+package authn
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Vault keeps the secrets that the replicas of a plane share in the store, wrapped by a key that is not there: whoever
+// gets the database, or a backup of it, gets no key of the plane.
+type Vault struct {
+	Store ajar.Store
+	Clock ajar.Clock
+	aead  cipher.AEAD
+}
+
+// NewVault makes a vault whose key-encryption key is kek: 32 bytes, as they are, in hex or in base64.
+func NewVault(store ajar.Store, clock ajar.Clock, kek []byte) (*Vault, error) {
+	key, err := parseKEK(kek)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	return &Vault{Store: store, Clock: clock, aead: aead}, nil
+}
+
+// NewKEK generates a key-encryption key as text for a file.
+func NewKEK() []byte {
+	var b [32]byte
+	rand.Read(b[:])
+	return []byte(base64.StdEncoding.EncodeToString(b[:]) + "\n")
+}
+
+// parseKEK never shows what it was given.
+func parseKEK(kek []byte) ([]byte, error) {
+	if len(kek) == 32 {
+		return kek, nil
+	}
+	text := string(bytes.TrimSpace(kek))
+	if b, err := hex.DecodeString(text); err == nil && len(b) == 32 {
+		return b, nil
+	}
+	if b, err := base64.StdEncoding.DecodeString(text); err == nil && len(b) == 32 {
+		return b, nil
+	}
+	return nil, ajar.Errorf(ajar.Invalid, "the key-encryption key must be 32 bytes, as they are, in hex or in base64 (make one: openssl rand -base64 32)")
+}
+
+func (v *Vault) wrap(name string, secret []byte) []byte {
+	nonce := make([]byte, v.aead.NonceSize())
+	rand.Read(nonce)
+	return v.aead.Seal(nonce, nonce, secret, []byte(name))
+}
+
+func (v *Vault) unwrap(s *ajar.Sealed) ([]byte, error) {
+	n := v.aead.NonceSize()
+	if len(s.Wrapped) < n {
+		return nil, fmt.Errorf("sealed %s is damaged", s.Name)
+	}
+	secret, err := v.aead.Open(nil, s.Wrapped[:n], s.Wrapped[n:], []byte(s.Name))
+	if err != nil {
+		return nil, fmt.Errorf("sealed %s does not open with this key-encryption key (another one made it, or it was changed)", s.Name)
+	}
+	return secret, nil
+}
+
+// get reads what is sealed under name, or makes it. Two replicas that start at once end with the same: the one whose
+// Put comes second reads what the first put.
+func (v *Vault) get(ctx context.Context, name string, create func() (public, secret []byte, err error)) (public, secret []byte, err error) {
+	read := func() (s *ajar.Sealed, err error) {
+		err = v.Store.View(ctx, func(tx ajar.Tx) error {
+			s, err = ajar.Get[ajar.Sealed](tx, name)
+			return err
+		})
+		return s, err
+	}
+	s, err := read()
+	if errors.Is(err, ajar.NotFound) {
+		if public, secret, err = create(); err != nil {
+			return nil, nil, fmt.Errorf("make %s: %w", name, err)
+		}
+		err = v.Store.Update(ctx, func(tx ajar.Tx) error {
+			return tx.Put(&ajar.Sealed{Name: name, Public: public, Wrapped: v.wrap(name, secret), Created: v.Clock()})
+		})
+		if err != nil && !errors.Is(err, ajar.Conflict) {
+			return nil, nil, fmt.Errorf("keep %s: %w", name, err)
+		}
+		s, err = read()
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if secret, err = v.unwrap(s); err != nil {
+		return nil, nil, err
+	}
+	return s.Public, secret, nil
+}
+
+// Empty reports whether the store has nothing sealed yet: only then may a missing key-encryption key be made anew.
+func Empty(ctx context.Context, store ajar.Store) (bool, error) {
+	var n int64
+	err := store.View(ctx, func(tx ajar.Tx) (err error) {
+		n, err = tx.Count(ajar.KindSealed, ajar.Filter{})
+		return err
+	})
+	return n == 0, err
+}
+
+// The names under which things are sealed.
+const (
+	sealedCA  = "ca"
+	sealedLog = "log"
+)
+
+// LogKey is the key that signs the activity log.
+func (v *Vault) LogKey(ctx context.Context) (ed25519.PrivateKey, error) {
+	_, seed, err := v.get(ctx, sealedLog, func() ([]byte, []byte, error) {
+		pub, key, err := ed25519.GenerateKey(rand.Reader)
+		return pub, key.Seed(), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(seed) != ed25519.SeedSize {
+		return nil, fmt.Errorf("sealed %s is damaged", sealedLog)
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// LogPublicKey is what the log's signatures are checked with; it needs no key-encryption key.
+func LogPublicKey(ctx context.Context, store ajar.Store) (pub ed25519.PublicKey, err error) {
+	err = store.View(ctx, func(tx ajar.Tx) error {
+		s, err := ajar.Get[ajar.Sealed](tx, sealedLog)
+		if err != nil {
+			return err
+		}
+		pub = s.Public
+		return nil
+	})
+	if err == nil && len(pub) != ed25519.PublicKeySize {
+		err = fmt.Errorf("sealed %s is damaged", sealedLog)
+	}
+	return pub, err
+}
+
+// Fingerprint is how a certificate or key is named to people: "sha256:" and hex.
+func Fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
