@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -45,9 +46,11 @@ func target(i int) ajar.ID {
 	return ajar.ID(fmt.Sprintf("/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg%d/providers/Microsoft.Compute/virtualMachines/vm%d", i%20, i))
 }
 
+// guid is an identifier as the plane makes them: random, and in the order of time.
 func guid() string {
 	var b [16]byte
 	rand.Read(b[:])
+	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixNano()))
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 

@@ -161,8 +161,8 @@ func (w *terms) scope(scope ajar.ID) {
 	w.and("scope <> ''")
 }
 
-// Which states the index of states leaves out.
-var unindexedStates = []string{"", "Approved", "Opening", "Open", "Closing", "Closed"}
+// Which states the index of states leaves out: those that most documents end in.
+var unindexedStates = []string{"", "Approved", "Closed"}
 
 // where makes f a condition. What looks redundant in it repeats the condition of a partial index, which a database
 // uses only if it sees that the rows it wants are all there.
@@ -181,12 +181,9 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 		w.and("owner <> ''")
 	}
 	if f.Ref != "" {
-		w.add("ref = ", f.Ref)
-		if kind != ajar.KindLease {
-			w.and("ref <> '' AND kind <> 'lease'")
-		}
+		w.ref(kind, f)
 	}
-	w.states(kind, f.States)
+	w.states(f.States)
 	if !f.UntilBefore.IsZero() {
 		w.add("until <= ", floor(f.UntilBefore))
 	}
@@ -201,7 +198,27 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 	return w, nil
 }
 
-func (w *terms) states(kind ajar.DocKind, states []string) {
+// ref finds what belongs to something. A request's ref is its scope and is not
+// kept twice; a lease's index goes on with
+// the state, so that the live ones of an endpoint, and those that changed, are found without its history.
+func (w *terms) ref(kind ajar.DocKind, f ajar.Filter) {
+	if kind == ajar.KindRequest {
+		w.add("scope = ", scopeColumn(f.Ref))
+		w.and("scope <> ''")
+		return
+	}
+	w.add("ref = ", f.Ref)
+	switch kind {
+	case ajar.KindLease:
+		if len(f.States) == 0 {
+			w.and("state IN ('Opening', 'Open', 'Closing', 'Closed')")
+		}
+	default:
+		w.and("ref <> '' AND kind <> 'lease'")
+	}
+}
+
+func (w *terms) states(states []string) {
 	switch len(states) {
 	case 0:
 		return
@@ -210,18 +227,12 @@ func (w *terms) states(kind ajar.DocKind, states []string) {
 	default:
 		w.in("state", states)
 	}
-	if kind == ajar.KindLease {
-		if !slices.Contains(states, string(ajar.Closed)) {
-			w.and("state <> 'Closed'")
-		}
-		return
-	}
 	for _, s := range states {
 		if slices.Contains(unindexedStates, s) {
 			return
 		}
 	}
-	w.and("state NOT IN ('', 'Approved', 'Opening', 'Open', 'Closing', 'Closed')")
+	w.and("state NOT IN ('', 'Approved', 'Closed')")
 }
 
 // cursor is the place after d in a list of that order.

@@ -142,6 +142,9 @@ func (t *tx) Put(d ajar.Doc) error {
 	}
 	seq, stamp := t.w.seq+1, d.Stamped()
 	p := put{kind: kind, Entry: e, seq: seq, rev: stamp.Rev, scope: scopeColumn(e.Scope), until: untilColumn(e.Until), body: body}
+	if e.Kind == ajar.KindRequest {
+		p.Ref = "" // it is the scope
+	}
 	switch {
 	case stamp.Rev == 0:
 		err = t.insert(p)
@@ -338,20 +341,6 @@ func checkEntry(e ajar.Entry, body []byte) error {
 
 // clean reports whether both databases can hold s as text.
 func clean(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
-
-// scopeColumn ends a scope with a slash: then everything at or below it starts with it, and nothing else does.
-func scopeColumn(scope string) string {
-	if scope == "" || strings.HasSuffix(scope, "/") {
-		return scope
-	}
-	return scope + "/"
-}
-
-// scopeRange is the half-open range of scope columns at or below scope.
-func scopeRange(scope ajar.ID) (from, to string) {
-	from = scopeColumn(scope.Key())
-	return from, from[:len(from)-1] + "0" // the character after the slash
-}
 
 func untilColumn(t time.Time) any {
 	if t.IsZero() {
