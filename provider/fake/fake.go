@@ -15,7 +15,7 @@ import (
 type Config struct{}
 
 // Open implements provider.Config.
-func (Config) Open(context.Context, *slog.Logger) (ajar.Enforcer, error) { return New(nil), nil }
+func (*Config) Open(context.Context, *slog.Logger) (ajar.Enforcer, error) { return New(nil), nil }
 
 // Firewall is any number of hosts, one for each endpoint it is asked about.
 type Firewall struct {

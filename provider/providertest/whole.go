@@ -1,0 +1,224 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// some is a ruleset with a bit of everything.
+func (b *bench) some() ajar.Ruleset {
+	end := b.now().Add(time.Hour)
+	rs := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{
+		rule("a", ssh, end, alice),
+		rule("b", ssh, end.Add(time.Minute), "10.0.0.0/8", "192.0.2.0/24"),
+		rule("c", ssh, end.Add(22*time.Hour), "0.0.0.0/0"),
+		rule("d", ssh, end, alice), // somebody else, from the same address
+	}}
+	if !b.NoUDP {
+		rs.Guard = guards(ssh, rdp)
+		rs.Allow = append(rs.Allow, rule("e", rdp, end, bob))
+	}
+	if !b.NoIPv6 {
+		rs.Allow = append(rs.Allow, rule("f", ssh, end, "2001:db8::1", "2001:db8:1::/48"))
+	}
+	return rs
+}
+
+func (b *bench) roundTrip() {
+	b.has(ajar.Ruleset{})
+	want := b.some()
+	b.apply(want)
+	b.has(want)
+	// Fewer guards and fewer openings, one of them changed.
+	want.Guard, want.Allow = guards(ssh), want.Allow[:2]
+	want.Allow[1].Sources = want.Allow[1].Sources[:1]
+	b.apply(want)
+	b.has(want)
+	// A guard that waits for confirmation, and then is confirmed.
+	want.Guard[0].ConfirmBy = b.now().Add(time.Hour)
+	b.apply(want)
+	b.has(want)
+	want.Guard = guards(ssh)
+	b.apply(want)
+	b.has(want)
+}
+
+func (b *bench) idempotent() {
+	want := b.some()
+	for range 3 {
+		b.apply(want)
+		b.has(want)
+	}
+}
+
+func (b *bench) zero() {
+	b.apply(b.some())
+	b.lets(alice, ssh, true)
+	b.apply(ajar.Ruleset{})
+	b.has(ajar.Ruleset{})
+	b.lets(bob, ssh, true) // nobody guards it
+	b.apply(ajar.Ruleset{})
+	b.has(ajar.Ruleset{})
+}
+
+func (b *bench) connects() {
+	b.lets(alice, ssh, true)
+	b.apply(ajar.Ruleset{Guard: guards(ssh)})
+	b.lets(alice, ssh, false)
+	b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{rule("a", ssh, b.now().Add(time.Hour), alice)}})
+	b.lets(alice, ssh, true)
+	b.lets(bob, ssh, false)
+	b.apply(ajar.Ruleset{Guard: guards(ssh)})
+	b.lets(alice, ssh, false)
+}
+
+// overlaps lays prefixes that contain each other, in both orders, with different ends: firewalls that keep intervals
+// refuse or merge them.
+func (b *bench) overlaps() {
+	for _, order := range [][2]int{{0, 1}, {1, 0}} {
+		now := b.now()
+		ends := [2]time.Time{now.Add(600 * time.Millisecond), now.Add(time.Hour)}
+		wide, narrow := rule("wide", ssh, ends[order[0]], "198.18.0.0/15"), rule("narrow", ssh, ends[order[1]], "198.18.0.0/30", alice)
+		want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{narrow, wide}}
+		b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{wide}})
+		b.apply(want)
+		b.has(want)
+		b.lets(alice, ssh, true)
+		b.until(ends[0].Add(b.Tolerance))
+		left := wide
+		if order[0] == 0 {
+			left = narrow
+		}
+		b.has(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{left}})
+		b.lets(alice, ssh, true)
+		b.apply(ajar.Ruleset{Guard: guards(ssh)})
+		b.lets(alice, ssh, false)
+	}
+}
+
+// endsAlone counts on nobody calling: the firewall itself, or the deadline that it carries, ends an opening.
+func (b *bench) endsAlone() {
+	end := b.now().Add(700 * time.Millisecond)
+	short, long := rule("short", ssh, end, alice), rule("long", ssh, end.Add(time.Hour), bob)
+	b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{long, short}})
+	b.until(end.Add(-300 * time.Millisecond))
+	b.lets(alice, ssh, true)
+	b.until(end.Add(b.Tolerance))
+	b.lets(alice, ssh, false)
+	b.lets(bob, ssh, true)
+	b.has(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{long}})
+}
+
+// past is what a slow way to the firewall makes of a short lease.
+func (b *bench) past() {
+	gone, live := rule("gone", ssh, b.now().Add(-time.Second), alice), rule("live", ssh, b.now().Add(time.Hour), bob)
+	b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{gone, live}})
+	b.lets(alice, ssh, false)
+	b.lets(bob, ssh, true)
+	b.has(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{live}})
+}
+
+func (b *bench) extends() {
+	end := b.now().Add(500 * time.Millisecond)
+	want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{rule("a", ssh, end, alice)}}
+	b.applyAt(want)
+	want.Allow[0] = rule("a", ssh, end.Add(time.Hour), alice)
+	b.change(ajar.Delta{Put: want.Allow}, want)
+	b.has(want)
+	b.until(end.Add(b.Tolerance))
+	b.lets(alice, ssh, true)
+	// Shorter again: what was promised for longer must not stay.
+	end = b.now().Add(300 * time.Millisecond)
+	want.Allow[0] = rule("a", ssh, end, alice)
+	b.change(ajar.Delta{Put: want.Allow}, want)
+	b.has(want)
+	b.until(end.Add(b.Tolerance))
+	b.lets(alice, ssh, false)
+}
+
+func (b *bench) drains() {
+	now := b.now()
+	r := rule("a", ssh, now.Add(300*time.Millisecond), alice)
+	r.HardStop = now.Add(time.Hour)
+	want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{r}}
+	b.apply(want)
+	b.has(want)
+	b.lets(alice, ssh, true)
+	b.until(r.Expires.Add(b.Tolerance))
+	b.lets(alice, ssh, false)
+	// The whole again, as after a restart: the end lies in the past, and still nothing new gets in.
+	b.apply(want)
+	b.lets(alice, ssh, false)
+	b.apply(ajar.Ruleset{Guard: guards(ssh)})
+	b.has(ajar.Ruleset{Guard: guards(ssh)})
+}
+
+func (b *bench) stops() {
+	ctx, cancel := context.WithCancel(b.Context())
+	cancel()
+	before := b.observe()
+	if err := b.Enforcer.Apply(ctx, b.Endpoint, b.some()); err == nil {
+		b.Fatal("an Apply whose time was over says that it succeeded")
+	}
+	b.has(before)
+	if _, err := b.Enforcer.Observe(ctx, b.Endpoint); err == nil {
+		b.Fatal("an Observe whose time was over says that it succeeded")
+	}
+	want := b.some()
+	b.apply(want)
+	b.has(want)
+}
+
+func (b *bench) reopens() {
+	if b.Reopen == nil {
+		return
+	}
+	want := b.some()
+	b.applyAt(want)
+	b.Enforcer = b.Reopen(b.T)
+	b.lets(alice, ssh, true)
+	b.has(want)
+	if c, ok := b.Enforcer.(ajar.Changer); ok {
+		// Either it still knows its revision, or it says that it does not. It never guesses.
+		extra := rule("x", ssh, b.now().Add(time.Hour), bob)
+		err := c.Change(b.ctx(), b.Endpoint, ajar.Delta{Base: b.rev, Rev: b.rev + 1, Put: []ajar.Rule{extra}})
+		switch {
+		case err == nil:
+			want.Allow = append(want.Allow, extra)
+		case !errors.Is(err, ajar.Conflict):
+			b.Fatalf("change after a restart: %v", err)
+		}
+		b.has(want)
+	}
+	want.Allow = want.Allow[:2]
+	b.applyAt(want)
+	b.has(want)
+}
+
+func (b *bench) foreign() {
+	if b.Foreign == nil {
+		return
+	}
+	intact := b.Foreign(b.T)
+	for _, want := range []ajar.Ruleset{b.some(), {Guard: guards(ssh)}, {}} {
+		b.apply(want)
+		b.has(want)
+		intact(b.T)
+	}
+}
+
+func (b *bench) previews() {
+	p, ok := b.Enforcer.(ajar.Previewer)
+	if !ok {
+		return
+	}
+	want := b.some()
+	b.apply(want)
+	if _, err := p.Preview(b.ctx(), b.Endpoint, guards(ssh)); err != nil {
+		b.Fatalf("preview: %v", err)
+	}
+	b.has(want)
+}
