@@ -35,7 +35,7 @@ func (m *Machine) Join(ctx context.Context) error {
 	if err := os.WriteFile(file, []byte(token.Token), 0o600); err != nil {
 		return err
 	}
-	if _, err := m.AgentExec(ctx, "join", "--server", p.AgentURL, "--ca-hash", p.CAHash, "--token-file", file); err != nil {
+	if _, err := m.AgentExec(ctx, "join", "--server", p.AgentAddr, "--ca-hash", p.CAHash, "--token-file", file); err != nil {
 		return fmt.Errorf("join %s: %w", m.Name, err)
 	}
 	m.joined = true

@@ -151,7 +151,7 @@ func settle(dir string) error {
 
 // passwd shows everybody inside an account with which the caller can sign in: it has a shell, and a home in the lab.
 func passwd(dir string) error {
-	home := filepath.Join(dir, "home")
+	home := homeOf(dir)
 	if err := os.Mkdir(home, 0o755); err != nil {
 		return err
 	}
@@ -169,10 +169,15 @@ func passwd(dir string) error {
 	}
 	// A password that matches nothing, on an account that is not locked: keys alone sign in.
 	shadow := callerName() + ":$6$none$none:20000:0:99999:7:::\nsshd:!:20000::::::\n"
-	if err := errors.Join(cover("/etc/passwd", filepath.Join(dir, "passwd"), lines), cover("/etc/shadow", filepath.Join(dir, "shadow"), shadow)); err != nil {
-		return err
-	}
-	return os.Setenv("HOME", home)
+	return errors.Join(cover("/etc/passwd", filepath.Join(dir, "passwd"), lines), cover("/etc/shadow", filepath.Join(dir, "shadow"), shadow))
+}
+
+// homeOf is the home of whoever runs commands in the lab.
+func homeOf(dir string) string { return filepath.Join(dir, "home") }
+
+// environment is that of every process in the lab.
+func environment(more []string) []string {
+	return append(append(os.Environ(), "HOME="+homeOf(os.Getenv(inside))), more...)
 }
 
 // cover shows text in the place of a file of the system.

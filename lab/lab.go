@@ -108,7 +108,7 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: sub, Home: filepath.Join(dir, "home"), Login: callerName(), o: o, logs: filepath.Join(sub, "logs")}
+	l := &Lab{Dir: sub, Home: homeOf(dir), Login: callerName(), o: o, logs: filepath.Join(sub, "logs")}
 	if err := l.build(ctx); err != nil {
 		l.Close()
 		return nil, err
@@ -150,14 +150,14 @@ func (l *Lab) build(ctx context.Context) (err error) {
 
 // operatorAddress puts this program itself on the bridge.
 func operatorAddress() error {
-	br, err := netlink.LinkByName(bridge)
+	br, err := netlink.LinkByName(Bridge)
 	if err != nil {
 		return err
 	}
 	for _, p := range both(operatorN) {
 		n := &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 		if err := netlink.AddrAdd(br, &netlink.Addr{IPNet: n, Flags: unix.IFA_F_NODAD}); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("address of %s: %w", bridge, err)
+			return fmt.Errorf("address of %s: %w", Bridge, err)
 		}
 	}
 	return nil

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const bridge = "lab0"
+// Bridge is the switch that everything hangs on, and this program's own interface to it.
+const Bridge = "lab0"
 
 func linkUp(name string) error {
 	l, err := netlink.LinkByName(name)
@@ -25,17 +26,17 @@ func linkUp(name string) error {
 // makeBridge makes the switch that all spaces hang on, in the namespace that Enter made.
 func makeBridge() error {
 	a := netlink.NewLinkAttrs()
-	a.Name = bridge
+	a.Name = Bridge
 	snoop := false
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: a, MulticastSnooping: &snoop}); err != nil && !errors.Is(err, unix.EEXIST) {
 		return forbidden(fmt.Errorf("make a bridge: %w", err))
 	}
-	return linkUp(bridge)
+	return linkUp(Bridge)
 }
 
 // plug connects s to the bridge as eth0 with the given addresses, up and usable at once. It is called from outside s.
 func plug(s *Space, addresses ...netip.Prefix) error {
-	br, err := netlink.LinkByName(bridge)
+	br, err := netlink.LinkByName(Bridge)
 	if err != nil {
 		return err
 	}

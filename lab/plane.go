@@ -20,12 +20,12 @@ import (
 
 // Plane is the lab's control plane: an ajard in a namespace of its own.
 type Plane struct {
-	URL      string
-	AgentURL string
-	CAFile   string
-	CAHash   string
-	Admin    *client.Client // signed in as the administrator
-	AdminEnv []string       // of the administrator's ajar
+	URL       string
+	AgentAddr string
+	CAFile    string
+	CAHash    string
+	Admin     *client.Client // signed in as the administrator
+	AdminEnv  []string       // of the administrator's ajar
 
 	Space *Space
 	lab   *Lab
@@ -36,7 +36,7 @@ type Plane struct {
 func (l *Lab) newPlane(ctx context.Context) (*Plane, error) {
 	p := &Plane{lab: l, dir: filepath.Join(l.Dir, "plane")}
 	p.URL = "https://" + net.JoinHostPort(addr4(planeN).String(), "8443")
-	p.AgentURL = "https://" + net.JoinHostPort(addr4(planeN).String(), "8444")
+	p.AgentAddr = net.JoinHostPort(addr4(planeN).String(), "8444")
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return p, err
 	}

@@ -77,15 +77,20 @@ func (s *Space) Scan(to netip.Addr, ports ...uint16) (open []uint16, err error) 
 
 // AwaitOpen tries without a pause until a connection comes about, and returns when that was.
 func (s *Space) AwaitOpen(ctx context.Context, to netip.AddrPort) (at time.Time, err error) {
-	return s.await(ctx, to, true)
+	return s.await(ctx, to, true, 0)
+}
+
+// PollOpen is AwaitOpen with a pause between tries, for when others need the cores.
+func (s *Space) PollOpen(ctx context.Context, to netip.AddrPort, pause time.Duration) (at time.Time, err error) {
+	return s.await(ctx, to, true, pause)
 }
 
 // AwaitClosed tries without a pause until a connection is refused, and returns when that was.
 func (s *Space) AwaitClosed(ctx context.Context, to netip.AddrPort) (at time.Time, err error) {
-	return s.await(ctx, to, false)
+	return s.await(ctx, to, false, 0)
 }
 
-func (s *Space) await(ctx context.Context, to netip.AddrPort, open bool) (at time.Time, err error) {
+func (s *Space) await(ctx context.Context, to netip.AddrPort, open bool, pause time.Duration) (at time.Time, err error) {
 	err = s.Run(func() error {
 		for {
 			if (connect(to) == nil) == open {
@@ -94,6 +99,9 @@ func (s *Space) await(ctx context.Context, to netip.AddrPort, open bool) (at tim
 			}
 			if err := context.Cause(ctx); err != nil {
 				return err
+			}
+			if pause > 0 {
+				time.Sleep(pause)
 			}
 		}
 	})

@@ -36,7 +36,7 @@ func start(s *Space, logDir, name string, env []string, argv ...string) (*Proc, 
 	defer f.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = f, f
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = environment(env)
 	cmd.Dir = logDir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.Do(cmd.Start); err != nil {
@@ -146,7 +146,7 @@ func (s *Space) Output(ctx context.Context, env []string, argv ...string) (strin
 // Command prepares a command to be started with s.Do(cmd.Start).
 func (s *Space) Command(ctx context.Context, env []string, argv ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = environment(env)
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd

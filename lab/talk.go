@@ -76,7 +76,7 @@ type Talk struct {
 	done  chan struct{}
 }
 
-// Talk opens a session from s to a port that Serve was called for.
+// Talk opens a session from s to one of Options.Ports, and returns once something was said in it.
 func (s *Space) Talk(ctx context.Context, m *Machine, port uint16) (*Talk, error) {
 	v := m.services[port]
 	if v == nil {
@@ -95,6 +95,11 @@ func (s *Space) Talk(ctx context.Context, m *Machine, port uint16) (*Talk, error
 			t.mu.Unlock()
 		})
 	}()
+	err = Await(ctx, time.Second, func() (bool, error) { return !t.LastByte().IsZero(), nil })
+	if err != nil {
+		t.Close()
+		return nil, fmt.Errorf("port %d of %s says nothing: %w", port, m.Name, err)
+	}
 	return t, nil
 }
 
