@@ -1,0 +1,77 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Lease is one port of one machine, open to some sources until End, or on its way there or back.
+type Lease struct {
+	ID        ajar.LeaseID     `json:"id"`
+	Request   ajar.RequestID   `json:"request,omitempty"`
+	Policy    ajar.ID          `json:"policy,omitempty"`
+	Target    ajar.ID          `json:"target"`
+	Endpoint  ajar.EndpointID  `json:"endpoint,omitempty"`
+	Number    uint16           `json:"number"`
+	Protocol  ajar.Protocol    `json:"protocol"`
+	Sources   []string         `json:"sources,omitempty"`
+	Requester ajar.PrincipalID `json:"requester,omitempty"`
+	Name      string           `json:"name,omitempty"` // the requester's
+
+	Start       time.Time    `json:"start,omitzero"`
+	End         time.Time    `json:"end"`
+	MaxDuration string       `json:"maxDuration,omitempty"` // longest time from Start to any End
+	Mode        ajar.EndMode `json:"mode,omitempty"`
+	HardStop    time.Time    `json:"hardStop,omitzero"` // live sessions end here at the latest
+
+	State      ajar.LeaseState `json:"state"`
+	Reason     ajar.Reason     `json:"reason,omitempty"`
+	Opened     time.Time       `json:"opened,omitzero"`
+	KernelEnd  time.Time       `json:"kernelEnd,omitzero"` // the deadline as last read back from the firewall
+	Closed     time.Time       `json:"closed,omitzero"`
+	Unverified bool            `json:"unverified,omitempty"` // closed without anybody having seen the rule go
+	Trouble    string          `json:"trouble,omitempty"`    // why it is not open or closed yet
+
+	// MayBeOpenUntil is set when the lease is over but its host could not be told: no later than this the firewall
+	// closes it by itself.
+	MayBeOpenUntil time.Time `json:"mayBeOpenUntil,omitzero"`
+	Connected      *bool     `json:"connected,omitempty"` // whether the host is reachable now
+	Since          time.Time `json:"since,omitzero"`      // of Connected
+	Refused        []Refusal `json:"refused,omitempty"`   // sources that the host lately turned away from the port
+}
+
+// Live reports whether l is opening or open.
+func (l *Lease) Live() bool { return l.State == ajar.Opening || l.State == ajar.Open }
+
+// LeaseQuery selects leases; empty fields do not.
+type LeaseQuery struct {
+	Scope ajar.ID
+	Live  bool // opening, open or closing
+	Mine  bool
+}
+
+// Leases lists leases that the caller may read.
+func (c *Client) Leases(ctx context.Context, q LeaseQuery) iter.Seq2[Lease, error] {
+	return list[Lease](ctx, c, "/ajar/v1/leases", query("scope", string(q.Scope), "live", flag(q.Live), "mine", flag(q.Mine)))
+}
+
+// CloseLease ends one lease early and cuts its sessions.
+func (c *Client) CloseLease(ctx context.Context, id ajar.LeaseID, reason string) (Lease, error) {
+	in := struct {
+		Reason string `json:"reason,omitempty"`
+	}{reason}
+	var l Lease
+	_, err := c.do(ctx, call{method: http.MethodPost, path: "/ajar/v1/leases/" + string(id) + "/close", in: in, out: &l})
+	return l, err
+}
+
+// ExtendLease moves the end of one lease.
+func (c *Client) ExtendLease(ctx context.Context, id ajar.LeaseID, e Extension) (Lease, error) {
+	var l Lease
+	_, err := c.do(ctx, call{method: http.MethodPost, path: "/ajar/v1/leases/" + string(id) + "/extend", in: e.body(), out: &l})
+	return l, err
+}

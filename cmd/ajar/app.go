@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+// app is one run of the program: what it was given, and the flags that all commands have.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+	now      ajar.Clock
+
+	output  string // table or json
+	utc     bool
+	started bool // a command runs; what fails before is the caller's usage
+}
+
+// commands is the table of commands, in the order of --help.
+var commands = []func(*app) *cobra.Command{
+	loginCmd, logoutCmd, whoamiCmd,
+	targetsCmd, openCmd, sshCmd, leasesCmd, extendCmd, closeCmd, requestsCmd,
+	policyCmd, hostsCmd,
+	roleCmd, userCmd, groupCmd, spCmd, tokenCmd,
+	logCmd, versionCmd, completionCmd,
+}
+
+const rootLong = `ajar opens a closed management port to your address, for a limited time, if a policy lets you.
+
+Names: a machine can be named by its name alone (web1), by its group and name (prod/web1), or by its whole ID.
+Durations are written 90m, 1h30m, 2d or PT1H30M; times 15:04, "2006-01-02 15:04" or 2006-01-02T15:04:05Z.
+
+Exit codes:
+  0    done
+  1    something else went wrong
+  2    the command line is wrong, or a name is ambiguous
+  3    refused: you may not, you are not signed in, or no policy allows it
+  4    not found
+  5    the plane or the host cannot be reached, did not answer in time, or asks to slow down
+  6    not yet: the request waits for approval
+  7    somebody was faster, or the state has no such step; look again
+  8    the activity log is not what it was
+  130  interrupted
+"ajar ssh" exits with ssh's own code once ssh has started.
+
+Environment: AJAR_CONFIG names the login file (0600; else ajar/config.json in the user's configuration directory);
+AJAR_SERVER, AJAR_CA_FILE and AJAR_TOKEN take the place of what it says.`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ajar",
+		Short: "just-in-time network access",
+		Long:  rootLong,
+		Example: `  ajar login --server https://ajar.example.com --ca-hash sha256:2c26… --user anna
+  ajar open web1 22 --for 1h --reason "disk full"
+  ajar ssh web1
+  ajar leases`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table for people, json for programs")
+	root.PersistentFlags().BoolVar(&a.utc, "utc", false, "show times in full, in UTC, beside the relative ones")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if a.output != "table" && a.output != "json" && !(a.output == "yaml" && cmd.Annotations["yaml"] != "") {
+			return fmt.Errorf("-o %s is not known; it can be table or json", a.output)
+		}
+		a.started = true
+		return nil
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.CompletionOptions.DisableDefaultCmd = true
+	for _, c := range commands {
+		root.AddCommand(c(a))
+	}
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Example = "  ajar help open"
+		}
+	}
+	return root
+}
+
+// command makes a command that runs fn.
+func command(use, short, example string, args cobra.PositionalArgs, fn func(context.Context, []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Example: example, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error { return fn(cmd.Context(), args) }}
+}
+
+// family makes a command that only holds others.
+func family(use, short, example string, members ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c.AddCommand(members...)
+	return c
+}
+
+// client is a client of the plane that the caller is signed in to.
+func (a *app) client() (*client.Client, *config, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	if cfg.Server == "" || cfg.Token == "" {
+		return nil, nil, hint(ajar.Errorf(ajar.Unauthenticated, "you are not signed in"), "ajar login --server URL --ca-hash sha256:… --user NAME")
+	}
+	c, err := client.New(client.Config{Server: cfg.Server, CA: []byte(cfg.CA), Token: cfg.Token, UserAgent: userAgent(), Proxy: http.ProxyFromEnvironment})
+	return c, cfg, err
+}
+
+// say writes a line of progress or advice for a person.
+func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+
+// terminal reports whether f is one.
+func terminal(f any) bool {
+	file, ok := f.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}

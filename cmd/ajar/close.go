@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+// whichFlags name leases: by machine and port, by lease, or by request.
+type whichFlags struct {
+	lease, request string
+	everyone       bool
+}
+
+func (w *whichFlags) add(c *cobra.Command, verb string) {
+	c.Flags().StringVar(&w.lease, "lease", "", verb+" this lease; the start of its id is enough")
+	c.Flags().StringVar(&w.request, "request", "", verb+" all leases of this request; the start of its id is enough")
+	c.Flags().BoolVar(&w.everyone, "everyone", false, verb+" those of others, too")
+	c.MarkFlagsMutuallyExclusive("lease", "request")
+}
+
+// check sees that leases are named in one way.
+func (w *whichFlags) check(args []string) error {
+	if byID := w.lease != "" || w.request != ""; byID == (len(args) > 0) {
+		return hint(usage("say which: TARGET [PORT], --lease ID or --request ID"), "ajar leases shows what is open")
+	}
+	return nil
+}
+
+// find lists the leases of a machine that may still be open.
+func (w *whichFlags) find(ctx context.Context, c *client.Client, args []string) ([]client.Lease, error) {
+	var want ajar.Port
+	if len(args) > 1 {
+		var err error
+		if want, err = parsePort(args[1]); err != nil {
+			return nil, err
+		}
+	}
+	t, err := target(ctx, c, args[0])
+	if err != nil {
+		return nil, err
+	}
+	var found []client.Lease
+	for l, err := range c.Leases(ctx, client.LeaseQuery{Scope: t.ID, Live: true, Mine: !w.everyone}) {
+		if err != nil {
+			return nil, err
+		}
+		if l.Live() && (want.Number == 0 || l.Number == want.Number) && (want.Protocol == "" || l.Protocol.Meets(want.Protocol)) {
+			found = append(found, l)
+		}
+	}
+	if len(found) == 0 {
+		return nil, hint(ajar.Errorf(ajar.NotFound, "nothing of yours is open on %s", join(args, "")), "ajar leases --everyone shows what others have open")
+	}
+	return found, nil
+}
+
+func closeCmd(a *app) *cobra.Command {
+	var w whichFlags
+	var reason string
+	c := command("close [TARGET [PORT]]", "close what is open, before its end", `  ajar close web1
+  ajar close web1 22 --reason "done"
+  ajar close --lease 5f0c2a1b
+  ajar close --request 91aa03de --reason "wrong machine"`, cobra.MaximumNArgs(2), func(ctx context.Context, args []string) error {
+		if err := w.check(args); err != nil {
+			return err
+		}
+		c, _, err := a.client()
+		if err != nil {
+			return err
+		}
+		closed, err := a.close(ctx, c, w, args, reason)
+		if len(closed) == 0 && err != nil {
+			return err
+		}
+		return errors.Join(a.show(closed, func(out io.Writer) {
+			for _, l := range closed {
+				fmt.Fprintf(out, "%s %s to %s is %s\n", l.Target.Name(), port(l.Number, l.Protocol), join(l.Sources, "?"), a.leaseState(l))
+			}
+		}), err)
+	})
+	c.Long = "Closes ports before their end and cuts the sessions on them. A request that still waits for approval is withdrawn."
+	w.add(c, "close")
+	c.Flags().StringVarP(&reason, "reason", "r", "", "why; the log keeps it")
+	return a.completeTargets(c)
+}
+
+func (a *app) close(ctx context.Context, c *client.Client, w whichFlags, args []string, reason string) (closed []client.Lease, _ error) {
+	switch {
+	case w.request != "":
+		r, err := request(ctx, c, w.request)
+		if err != nil {
+			return nil, err
+		}
+		if r.State == ajar.Pending {
+			_, err = c.Withdraw(ctx, r.ID, reason)
+			a.say("request %s is withdrawn", r.ID)
+			return []client.Lease{}, err
+		}
+		r, err = c.Revoke(ctx, r.ID, reason)
+		return r.Leases, err
+	case w.lease != "":
+		l, err := lease(ctx, c, w.lease)
+		if err != nil {
+			return nil, err
+		}
+		l, err = c.CloseLease(ctx, l.ID, reason)
+		return []client.Lease{l}, err
+	}
+	found, err := w.find(ctx, c, args)
+	if err != nil {
+		return nil, err
+	}
+	var faults []error
+	for _, l := range found {
+		done, err := c.CloseLease(ctx, l.ID, reason)
+		if err != nil {
+			faults = append(faults, err) // the others shall close all the same
+			continue
+		}
+		closed = append(closed, done)
+	}
+	return closed, errors.Join(faults...)
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+// The exit codes. They are documented in the root's help and do not change.
+const (
+	exitOther       = 1
+	exitUsage       = 2
+	exitRefused     = 3
+	exitNotFound    = 4
+	exitUnavailable = 5
+	exitPending     = 6
+	exitConflict    = 7
+	exitAltered     = 8
+	exitInterrupted = 130
+)
+
+// fault is an error with what to tell its reader: the exit code, if it is not the one of the error's Kind, and one line
+// of advice.
+type fault struct {
+	err  error
+	code int
+	hint string
+}
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// hint adds advice to err.
+func hint(err error, format string, args ...any) error {
+	return &fault{err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// exits gives err an exit code of its own.
+func exits(code int, err error) error { return &fault{err: err, code: code} }
+
+// usage is a wrong command line.
+func usage(format string, args ...any) error { return exits(exitUsage, fmt.Errorf(format, args...)) }
+
+var kindExit = map[ajar.Kind]int{
+	ajar.Invalid:         exitUsage,
+	ajar.NotFound:        exitNotFound,
+	ajar.Conflict:        exitConflict,
+	ajar.Forbidden:       exitRefused,
+	ajar.Unauthenticated: exitRefused,
+	ajar.TooMany:         exitUnavailable,
+	ajar.Unavailable:     exitUnavailable,
+	ajar.Internal:        exitOther,
+}
+
+// report writes err for its reader and turns it into an exit code.
+func (a *app) report(err error) int {
+	if err == nil {
+		return 0
+	}
+	var child *exec.ExitError
+	if errors.As(err, &child) {
+		return childCode(child)
+	}
+	if errors.Is(err, context.Canceled) {
+		a.say("ajar: interrupted")
+		return exitInterrupted
+	}
+	msg := strings.TrimRight(err.Error(), ".\n")
+	a.say("ajar: %s", lowerFirst(msg))
+	if advice := advice(err); advice != "" {
+		a.say("hint: %s", advice)
+	}
+	return a.exitCode(err)
+}
+
+func (a *app) exitCode(err error) int {
+	var f *fault
+	for e := err; errors.As(e, &f); e = f.err {
+		if f.code != 0 {
+			return f.code
+		}
+	}
+	var e *ajar.Error
+	switch {
+	case !a.started:
+		return exitUsage
+	case !errors.As(err, &e):
+		return exitOther
+	case e.Code == client.NotSubset:
+		return exitRefused
+	case e.Code == client.Altered:
+		return exitAltered
+	}
+	return kindExit[e.Kind]
+}
+
+// advice is one line on what to do: the one that came with err, or the usual one for what it is.
+func advice(err error) string {
+	var f *fault
+	for e := err; errors.As(e, &f); e = f.err {
+		if f.hint != "" {
+			return f.hint
+		}
+	}
+	var e *ajar.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	var plane *client.Error
+	answered := errors.As(err, &plane)
+	switch {
+	case e.Code == client.UntrustedCertificate:
+		return "ajar login --ca-hash sha256:…, with the hash that the plane's operator tells you"
+	case e.Kind == ajar.Unauthenticated && answered:
+		return "sign in again: ajar login"
+	case answered && plane.Correlation != "" && (e.Kind == ajar.Internal || e.Kind == ajar.Unavailable):
+		return "the operator finds more in the plane's log under " + plane.Correlation
+	case e.Kind == ajar.Forbidden && answered && plane.Correlation != "":
+		return "who may is seen with ajar role list; the refusal is recorded under " + plane.Correlation
+	}
+	return ""
+}
+
+// lowerFirst makes a sentence the rest of a line, unless it starts with a name or an abbreviation.
+func lowerFirst(s string) string {
+	if len(s) < 2 || s[0] < 'A' || s[0] > 'Z' || s[1] < 'a' || s[1] > 'z' {
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+type loginFlags struct {
+	server, caHash, caFile, user, passwordFile string
+	scope, location                            string
+}
+
+func loginCmd(a *app) *cobra.Command {
+	var f loginFlags
+	c := command("login", "sign in to a plane", `  ajar login --server https://ajar.example.com --ca-hash sha256:2c26b46b… --user anna
+  ajar login --user anna                                     # again, to the same plane
+  ajar login --server https://10.0.0.1:8443 --ca-file ca.pem --user deploy --password-file secret.txt`,
+		cobra.NoArgs, func(ctx context.Context, _ []string) error { return a.login(ctx, f) })
+	c.Long = `Signs in and keeps the token in the login file, which only you can read.
+
+The plane's certificate is checked against the certificate authority whose hash (--ca-hash) or file (--ca-file) you
+were told by its operator; without either, against the one kept from the last time, or else the system's own
+authorities. What a server shows for the first time is never trusted for that alone.
+
+People and service principals sign in alike: --user NAME with a password, or with a secret. Without --password-file
+the password is asked for; it is never taken from the command line.`
+	c.Flags().StringVar(&f.server, "server", "", "the plane's URL (kept from the last time)")
+	c.Flags().StringVar(&f.caHash, "ca-hash", "", "sha256:… of the plane's certificate authority")
+	c.Flags().StringVar(&f.caFile, "ca-file", "", "PEM file with the certificate authority to trust")
+	c.Flags().StringVarP(&f.user, "user", "u", "", "name of a person or service principal (kept from the last time)")
+	c.Flags().StringVar(&f.passwordFile, "password-file", "", "file that holds the password or secret; - reads it from standard input")
+	c.Flags().StringVar(&f.scope, "scope", "", "group that new machines and policies belong to unless named otherwise")
+	c.Flags().StringVar(&f.location, "location", "", "location that new machines belong to unless named otherwise")
+	c.MarkFlagsMutuallyExclusive("ca-hash", "ca-file")
+	return c
+}
+
+func (a *app) login(ctx context.Context, f loginFlags) error {
+	cfg, err := a.loginConfig(ctx, f)
+	if err != nil {
+		return err
+	}
+	password, err := a.secret("password of "+cfg.Name, f.passwordFile)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(client.Config{Server: cfg.Server, CA: []byte(cfg.CA), UserAgent: userAgent(), Proxy: http.ProxyFromEnvironment})
+	if err != nil {
+		return err
+	}
+	s, err := c.Login(ctx, cfg.Name, password)
+	if err != nil {
+		var plane *client.Error
+		if errors.As(err, &plane) && plane.Err.Kind == ajar.Unauthenticated {
+			return hint(err, "check the name and the password; after many tries the plane answers more slowly")
+		}
+		return err
+	}
+	cfg.Token, cfg.Expires, cfg.Name = s.Token, s.Expires, s.Name
+	path, err := a.saveConfig(cfg)
+	if err != nil {
+		return err
+	}
+	s.Token = ""
+	out := struct {
+		Server    string           `json:"server"`
+		Principal ajar.PrincipalID `json:"principal"`
+		Name      string           `json:"name"`
+		Expires   any              `json:"expires,omitempty"`
+		File      string           `json:"file"`
+	}{cfg.Server, s.Principal, s.Name, s.Expires, path}
+	return a.done(out, "signed in to %s as %s; the session ends %s", cfg.Server, plain(s.Name), a.when(s.Expires))
+}
+
+// loginConfig is what to sign in with: the flags, and what is kept from the last time.
+func (a *app) loginConfig(ctx context.Context, f loginFlags) (*config, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	if f.server != "" && strings.TrimSuffix(f.server, "/") != cfg.Server {
+		cfg = &config{Server: strings.TrimSuffix(f.server, "/"), Name: cfg.Name}
+	}
+	if f.user != "" {
+		cfg.Name = f.user
+	}
+	if f.scope != "" {
+		if cfg.Scope, err = ajar.ParseID(f.scope); err != nil {
+			return nil, err
+		}
+	}
+	if f.location != "" {
+		cfg.Location = f.location
+	}
+	switch {
+	case cfg.Server == "":
+		return nil, usage("say which plane: --server https://…")
+	case cfg.Name == "":
+		return nil, usage("say who you are: --user NAME")
+	case f.caFile != "":
+		pem, err := os.ReadFile(f.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the certificate authority: %w", err)
+		}
+		cfg.CA = string(pem)
+	case f.caHash != "":
+		pem, err := client.FetchCA(ctx, cfg.Server, f.caHash, http.ProxyFromEnvironment)
+		if err != nil {
+			return nil, err
+		}
+		cfg.CA = string(pem)
+	}
+	return cfg, nil
+}
+
+// secret reads a secret from a file, from standard input (-), or from the terminal without showing it.
+func (a *app) secret(what, file string) (string, error) {
+	var b []byte
+	var err error
+	switch {
+	case file == "-":
+		var line string
+		line, err = bufio.NewReader(io.LimitReader(a.in, 1<<16)).ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		b = []byte(line)
+	case file != "":
+		b, err = os.ReadFile(file)
+	case terminal(a.in):
+		fmt.Fprintf(a.err, "%s: ", what)
+		b, err = term.ReadPassword(int(a.in.(*os.File).Fd()))
+		fmt.Fprintln(a.err)
+	default:
+		return "", hint(usage("there is no terminal to ask for the %s on", what), "--password-file FILE, or --password-file - to read it from standard input")
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the %s: %w", what, err)
+	}
+	s := strings.TrimRight(string(b), "\r\n")
+	if s == "" {
+		return "", usage("the %s is empty", what)
+	}
+	return s, nil
+}

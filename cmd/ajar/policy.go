@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+func policyCmd(a *app) *cobra.Command {
+	c := family("policy", "what may be asked for: list, show, set, remove, confirm", `  ajar policy list
+  ajar policy set web1 --port 22 --source 203.0.113.0/24 --max 3h
+  ajar policy show web1 -o yaml > web1.yaml
+  ajar policy set -f web1.yaml`,
+		policyListCmd(a), policyShowCmd(a), policySetCmd(a), policyRemoveCmd(a), policyConfirmCmd(a))
+	c.Long = "What may be asked for, of which machines. A port that a policy names is closed unless somebody was let in.\n\n" + policyFileHelp
+	return c
+}
+
+func policyListCmd(a *app) *cobra.Command {
+	var scope string
+	c := command("list", "policies that you may see", `  ajar policy list
+  ajar policy list --scope /subscriptions/0c1b… -o json`, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+		c, _, err := a.client()
+		if err != nil {
+			return err
+		}
+		all, err := client.Collect(c.Policies(ctx, ajar.ID(scope)))
+		if err != nil {
+			return err
+		}
+		return list(a, all, "there are no policies that you may see", []string{"NAME", "GROUP", "LOCATION", "MACHINES"}, func(p client.Policy) []string {
+			var ms []string
+			for _, m := range p.Properties.Machines {
+				ms = append(ms, m.ID.Name())
+			}
+			return []string{p.ID.Name(), p.ID.ResourceGroup(), p.ID.Location(), join(ms, "-")}
+		})
+	})
+	c.Flags().StringVar(&scope, "scope", "", "only of this subscription or resource group")
+	return c
+}
+
+func policyShowCmd(a *app) *cobra.Command {
+	c := command("show POLICY|TARGET", "one policy", `  ajar policy show default
+  ajar policy show web1
+  ajar policy show prod/default -o yaml > default.yaml     # for policy set -f`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		c, _, err := a.client()
+		if err != nil {
+			return err
+		}
+		p, _, err := policy(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		if a.output == "yaml" {
+			return writePolicy(a.out, p)
+		}
+		return a.show(p, func(w io.Writer) {
+			fmt.Fprintln(w, p.ID)
+			if p.Properties.Unguard != "" {
+				fmt.Fprintf(w, "ports that are dropped: %s\n", p.Properties.Unguard)
+			}
+			for _, m := range p.Properties.Machines {
+				fmt.Fprintf(w, "%s\n", m.ID.Name())
+				for _, c := range m.Ports {
+					fmt.Fprintf(w, "  %s\n", plain(rule(c)))
+				}
+			}
+		})
+	})
+	c.Annotations = map[string]string{"yaml": "yes"}
+	return a.completeTargets(c)
+}
+
+func policyConfirmCmd(a *app) *cobra.Command {
+	return a.completeTargets(command("confirm TARGET", "keep the new guards of a machine, which would be lifted again otherwise", `  ajar policy confirm web1`, cobra.ExactArgs(1), a.confirmGuards))
+}
+
+func (a *app) confirmGuards(ctx context.Context, args []string) error {
+	c, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	t, err := target(ctx, c, args[0])
+	if err != nil {
+		return err
+	}
+	if err := c.ConfirmGuards(ctx, t.ID); err != nil {
+		return err
+	}
+	return a.done(map[string]any{"target": t.ID}, "the guards of %s are confirmed", t.ID.Name())
+}
+
+// policyID is where a policy is kept. name may be its whole ID.
+func policyID(cfg *config, name, scope, location string) (ajar.ID, error) {
+	if strings.HasPrefix(name, "/") {
+		return ajar.ParseID(name)
+	}
+	if name == "" {
+		name = "default"
+	}
+	if scope == "" {
+		scope = string(cfg.Scope)
+	}
+	if location == "" {
+		location = cfg.Location
+	}
+	group := ajar.ID(scope).Group()
+	if group == "" || location == "" {
+		return "", hint(usage("policy %q needs a scope and a location", name),
+			"give its whole id, or scope: and location: in the file, or once: ajar login --scope /subscriptions/…/resourceGroups/… --location …")
+	}
+	return ajar.ParseID(string(group) + "/providers/Microsoft.Security/locations/" + location + "/jitNetworkAccessPolicies/" + name)
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+// target finds a machine by its ID, its name, or its group and name.
+func target(ctx context.Context, c *client.Client, name string) (client.Target, error) {
+	if strings.HasPrefix(name, "/") {
+		id, err := ajar.ParseID(name)
+		if err != nil {
+			return client.Target{}, err
+		}
+		return c.Target(ctx, id)
+	}
+	group, machine, inGroup := strings.Cut(name, "/")
+	if !inGroup {
+		group, machine = "", name
+	}
+	var found []client.Target
+	for t, err := range c.Targets(ctx, client.TargetQuery{Name: machine}) {
+		if err != nil {
+			return t, err
+		}
+		if strings.EqualFold(t.ID.Name(), machine) && (group == "" || strings.EqualFold(t.ID.ResourceGroup(), group)) {
+			found = append(found, t)
+		}
+	}
+	return single(found, "machine", name, "ajar targets lists the machines that you may see", func(t client.Target) string { return string(t.ID) })
+}
+
+// policy finds a policy by its ID, its name, its group and name, or a machine that it names.
+func policy(ctx context.Context, c *client.Client, name string) (p client.Policy, machine ajar.ID, err error) {
+	if id := ajar.ID(name); strings.HasPrefix(name, "/") && !id.IsMachine() {
+		p, err = c.Policy(ctx, id)
+		return p, "", err
+	}
+	group, last, inGroup := strings.Cut(name, "/")
+	if !inGroup {
+		group, last = "", name
+	}
+	var byName, byMachine []client.Policy
+	for p, err := range c.Policies(ctx, ajar.Root) {
+		if err != nil {
+			return p, "", err
+		}
+		if strings.EqualFold(p.ID.Name(), last) && (group == "" || strings.EqualFold(p.ID.ResourceGroup(), group)) {
+			byName = append(byName, p)
+		}
+		for _, m := range p.Properties.Machines {
+			if ajar.ID(name).Equal(m.ID) || (strings.EqualFold(m.ID.Name(), last) && (group == "" || strings.EqualFold(m.ID.ResourceGroup(), group))) {
+				byMachine, machine = append(byMachine, p), m.ID
+			}
+		}
+	}
+	p, err = single(append(byName, byMachine...), "policy", name, "ajar policy list shows the policies that you may see", func(p client.Policy) string { return string(p.ID) })
+	if err != nil || len(byName) > 0 {
+		machine = ""
+	}
+	if err != nil {
+		return p, "", err
+	}
+	p, err = c.Policy(ctx, p.ID) // with its ETag
+	return p, machine, err
+}
+
+// request finds a request by its ID or the start of it.
+func request(ctx context.Context, c *client.Client, id string) (client.Request, error) {
+	if len(id) == 36 {
+		return c.Request(ctx, ajar.RequestID(strings.ToLower(id)))
+	}
+	return byPrefix(c.Requests(ctx, client.RequestQuery{}), "request", id, func(r client.Request) string { return string(r.ID) })
+}
+
+// lease finds a lease that is not closed by its ID or the start of it.
+func lease(ctx context.Context, c *client.Client, id string) (client.Lease, error) {
+	return byPrefix(c.Leases(ctx, client.LeaseQuery{Live: true}), "lease", id, func(l client.Lease) string { return string(l.ID) })
+}
+
+func byPrefix[T any](seq iter.Seq2[T, error], what, prefix string, id func(T) string) (T, error) {
+	var found []T
+	for v, err := range seq {
+		if err != nil {
+			return v, err
+		}
+		if prefix != "" && strings.HasPrefix(strings.ToLower(id(v)), strings.ToLower(prefix)) {
+			found = append(found, v)
+		}
+	}
+	return single(found, what, prefix, "the start of an id is enough, if only one starts so", id)
+}
+
+// single is the one thing found, or says which there are.
+func single[T any](found []T, what, name, advice string, id func(T) string) (T, error) {
+	var zero T
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return zero, hint(ajar.Errorf(ajar.NotFound, "there is no %s %q that you may see", what, name), "%s", advice)
+	}
+	var ids []string
+	for _, v := range found {
+		ids = append(ids, id(v))
+	}
+	slices.Sort(ids)
+	return zero, exits(exitUsage, hint(fmt.Errorf("%q may be any of:\n  %s", name, strings.Join(slices.Compact(ids), "\n  ")), "name it by its group and name (group/name) or its whole id"))
+}
+
+// scopeOf reads a scope: an ID, "/" for everything, or the name of a machine, whose ID it then is.
+func scopeOf(ctx context.Context, c *client.Client, s string) (ajar.ID, error) {
+	if s == "" || strings.HasPrefix(s, "/") {
+		if s == "" {
+			return "", nil
+		}
+		return ajar.ParseID(s)
+	}
+	t, err := target(ctx, c, s)
+	return t.ID, err
+}

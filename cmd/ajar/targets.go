@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+func targetsCmd(a *app) *cobra.Command {
+	var scope string
+	c := command("targets", "machines that you can ask for, and their state", `  ajar targets
+  ajar targets --scope /subscriptions/0c1b…/resourceGroups/prod
+  ajar targets show web1
+  ajar targets set web1 --address 10.0.0.4 --login ops`, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+		c, _, err := a.client()
+		if err != nil {
+			return err
+		}
+		all, err := client.Collect(c.Targets(ctx, client.TargetQuery{Scope: ajar.ID(scope)}))
+		if err != nil {
+			return err
+		}
+		return list(a, all, "there are no machines that you may see", []string{"NAME", "GROUP", "ADDRESS", "HOST", "PORTS"}, func(t client.Target) []string {
+			return []string{t.ID.Name(), t.ID.ResourceGroup(), addressOf(t), a.hostState(t.Host), offered(t)}
+		})
+	})
+	c.Flags().StringVar(&scope, "scope", "", "only machines at or below this ID")
+	c.AddCommand(targetShowCmd(a), targetSetCmd(a), targetRemoveCmd(a))
+	return c
+}
+
+func addressOf(t client.Target) string {
+	if len(t.Addresses) == 0 {
+		return "-"
+	}
+	return t.Addresses[0].String()
+}
+
+// hostState says in a few words whether a host can be told anything.
+func (a *app) hostState(h *client.HostState) string {
+	switch {
+	case h == nil:
+		return "not joined"
+	case h.Connected:
+		return "connected"
+	case h.Since.IsZero():
+		return "unreachable"
+	}
+	return "unreachable since " + a.when(h.Since)
+}
+
+func offered(t client.Target) string {
+	var ports []string
+	for _, p := range t.Policies {
+		for _, o := range p.Ports {
+			s := port(o.Number, o.Protocol)
+			if o.MaxDuration != "" {
+				s += " ≤" + iso(o.MaxDuration)
+			}
+			if o.Approvals > 0 {
+				s += fmt.Sprintf(" (%d to approve)", o.Approvals)
+			}
+			ports = append(ports, s)
+		}
+	}
+	return join(ports, "-")
+}
+
+func targetShowCmd(a *app) *cobra.Command {
+	return a.completeTargets(command("show TARGET", "everything known of one machine", `  ajar targets show web1`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		c, _, err := a.client()
+		if err != nil {
+			return err
+		}
+		t, err := target(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		return a.show(t, func(w io.Writer) {
+			rows := [][]string{
+				{"id", string(t.ID)}, {"location", t.Location}, {"os", t.OS}, {"addresses", addresses(t)}, {"login", t.Login},
+				{"host", a.hostState(t.Host)}, {"ports", offered(t)},
+			}
+			if t.SSHPort != 0 {
+				rows = append(rows, []string{"ssh port", fmt.Sprint(t.SSHPort)})
+			}
+			if t.Host != nil && t.Host.Trouble != "" {
+				rows = append(rows, []string{"trouble", t.Host.Trouble})
+			}
+			if t.Host != nil {
+				for _, r := range t.Host.Refused {
+					rows = append(rows, []string{"refused", fmt.Sprintf("%s on %s, %s", r.Source, port(r.Number, r.Protocol), a.when(r.At))})
+				}
+			}
+			table(w, nil, rows, func(r []string) []string { return r })
+		})
+	}))
+}
+
+func addresses(t client.Target) string {
+	var all []string
+	for _, x := range t.Addresses {
+		all = append(all, x.String())
+	}
+	return strings.Join(all, ", ")
+}

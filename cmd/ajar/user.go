@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+func userCmd(a *app) *cobra.Command {
+	k := principalKind{ajar.User, "user", "person"}
+	return family("user", "people: add, list, show, password, disable, enable, remove", `  ajar user add anna
+  ajar user password anna
+  ajar user disable anna`,
+		userAddCmd(a, k), k.listCmd(a), k.showCmd(a), userPasswordCmd(a, k), k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
+}
+
+func userAddCmd(a *app, k principalKind) *cobra.Command {
+	var display, file string
+	c := command("add NAME", "add a person", `  ajar user add anna --display "Anna Berg"
+  ajar user add anna --password-file - < first-password`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		c, _, err := a.client()
+		if err != nil {
+			return err
+		}
+		password, err := a.newPassword(args[0], file)
+		if err != nil {
+			return err
+		}
+		p, err := c.CreatePrincipal(ctx, client.Principal{Kind: k.kind, Name: args[0], Display: display}, password)
+		if err != nil {
+			return err
+		}
+		return a.done(p, "%s is added (%s); a role lets her do something: ajar role assign ROLE %s --scope …", plain(p.Name), p.ID, p.Name)
+	})
+	c.Flags().StringVar(&display, "display", "", "how the person is shown")
+	c.Flags().StringVar(&file, "password-file", "", "file that holds the first password; - reads it from standard input")
+	return c
+}
+
+func userPasswordCmd(a *app, k principalKind) *cobra.Command {
+	var file string
+	c := command("password NAME", "give a person, or yourself, another password", `  ajar user password anna
+  ajar user password anna --password-file new.txt`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		c, _, err := a.client()
+		if err != nil {
+			return err
+		}
+		password, err := a.newPassword(args[0], file)
+		if err != nil {
+			return err
+		}
+		if err := c.SetPassword(ctx, args[0], password); err != nil {
+			return err
+		}
+		return a.done(map[string]string{"name": args[0]}, "the password of %s is another one now", args[0])
+	})
+	c.Flags().StringVar(&file, "password-file", "", "file that holds the new password; - reads it from standard input")
+	return c
+}
+
+// newPassword reads a password that does not exist yet: twice, where a person types it unseen.
+func (a *app) newPassword(name, file string) (string, error) {
+	p, err := a.secret("new password of "+name, file)
+	if err != nil || file != "" {
+		return p, err
+	}
+	again, err := a.secret("once more", "")
+	if err == nil && again != p {
+		err = usage("the two passwords are not the same")
+	}
+	return p, err
+}
