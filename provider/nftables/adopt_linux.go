@@ -1,0 +1,325 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"golang.org/x/sys/unix"
+)
+
+// here are the types of address that are this host's.
+var here = []uint32{unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST, unix.RTN_MULTICAST}
+
+// tableInfo reads the table's flags.
+func (f *Firewall) tableInfo() (flags uint32, there bool, err error) {
+	err = f.sock.exchange(f.request(unix.NFT_MSG_GETTABLE, unix.NLM_F_ACK, func(a *attrs) {
+		a.str(unix.NFTA_TABLE_NAME, f.table)
+	}), func(m message) error {
+		there = true
+		return eachAttr(m.payload(), func(typ uint16, v []byte) (err error) {
+			if typ == unix.NFTA_TABLE_FLAGS {
+				flags, err = num32(v)
+			}
+			return err
+		})
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return 0, false, nil
+	}
+	return flags, there, err
+}
+
+// adopt makes the table ours: new, or taken over from a process that ended, with the guards and openings that it has.
+func (f *Firewall) adopt(ctx context.Context) error {
+	f.forgetAll()
+	flags, there, err := f.tableInfo()
+	if err != nil {
+		return fmt.Errorf("look for table %s: %w", f.table, err)
+	}
+	if !there {
+		return f.lay(ctx, false, tuples{})
+	}
+	left, err := f.read(ctx)
+	if err != nil {
+		return err
+	}
+	if flags&tableOwner != 0 {
+		// Also where we do not want to own it: only its owner can replace it.
+		b := f.batch()
+		b.newTable(flags)
+		if err := f.sock.transact(b); errors.Is(err, unix.EPERM) {
+			return ajar.Because(ajar.Conflict, err, "table %s belongs to another process that is running", f.table)
+		} else if err != nil {
+			return err
+		}
+	}
+	if flags != f.tableFlags() {
+		return f.lay(ctx, true, left.tuples)
+	}
+	return f.restructure(ctx, left)
+}
+
+// survey looks at what the kernel really has, and puts the structure right.
+func (f *Firewall) survey(ctx context.Context) error {
+	flags, there, err := f.tableInfo()
+	if err != nil {
+		return err
+	}
+	if !there {
+		return f.lay(ctx, false, tuples{})
+	}
+	left, err := f.read(ctx)
+	if err != nil {
+		return err
+	}
+	if flags != f.tableFlags() {
+		return f.lay(ctx, true, left.tuples)
+	}
+	return f.restructure(ctx, left)
+}
+
+// tuples is what the sets of tuples hold, by set.
+type tuples map[string][]member
+
+// remains is what was found in a table.
+type remains struct {
+	tuples tuples
+	sets   []string // names that we do not know
+	chains []string
+}
+
+// read takes what the kernel has into memory: guards, openings' ends, tuples.
+func (f *Firewall) read(ctx context.Context) (remains, error) {
+	var r remains
+	names, err := f.names(ctx, unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME)
+	if err != nil {
+		return r, fmt.Errorf("list sets: %w", err)
+	}
+	r.tuples = tuples{}
+	f.built, f.barred = map[shape]bool{}, map[bar]int64{}
+	for _, e := range f.book.elems {
+		e.wrote = 0
+	}
+	for _, name := range names {
+		if err := f.readSet(ctx, name, &r); err != nil {
+			return r, err
+		}
+	}
+	cs, err := f.names(ctx, unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME)
+	for _, name := range cs {
+		if !slices.ContainsFunc(chains, func(c chain) bool { return c.name == name }) {
+			r.chains = append(r.chains, name)
+		}
+	}
+	return r, err
+}
+
+func (f *Firewall) readSet(ctx context.Context, name string, r *remains) error {
+	known := slices.ContainsFunc(fixedSets(), func(s set) bool { return s.name == name })
+	s, open := shapeOf(name)
+	if !known && !open {
+		r.sets = append(r.sets, name)
+		return nil
+	}
+	es, err := f.list(ctx, name)
+	if err != nil {
+		return fmt.Errorf("list set %s: %w", name, err)
+	}
+	if open {
+		f.built[s] = true
+	}
+	now := f.clock().UnixMilli()
+	for _, e := range es {
+		end := int64(forever)
+		if e.expires > 0 {
+			end = now + e.expires.Milliseconds()
+		}
+		switch {
+		case open:
+			err = f.readOpening(s, e.key, end)
+		case name == "guard" || name == "guard4" || name == "guard6":
+			var k bar
+			if k, err = barOf(name, e.key); err == nil {
+				f.barred[k] = end
+			}
+		case name == "grace4" || name == "grace6":
+			var c flow
+			if c, err = flowOf(name == "grace6", e.key); err == nil {
+				f.spared[c] = true
+			}
+			fallthrough
+		default:
+			if name != "here" && end != forever {
+				r.tuples[name] = append(r.tuples[name], member{key: e.key, life: e.expires})
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (f *Firewall) readOpening(s shape, key []byte, end int64) error {
+	p, err := placeOf(s, key)
+	if err != nil {
+		return err
+	}
+	e := f.book.at(p)
+	e.wrote, e.about = end, true
+	return nil
+}
+
+// restructure writes chains and rules anew in place, and removes what is not ours. Packets see all of it or nothing.
+func (f *Firewall) restructure(ctx context.Context, left remains) error {
+	b := f.batch()
+	f.structure(b)
+	for _, name := range left.chains {
+		b.flushChain(name)
+	}
+	for _, name := range left.chains {
+		b.delChain(name)
+	}
+	for _, name := range left.sets {
+		b.delSet(name)
+	}
+	if err := f.sock.transact(b); err != nil {
+		f.log.WarnContext(ctx, "the table cannot be kept as it is and is replaced", "err", err)
+		return f.lay(ctx, true, left.tuples)
+	}
+	f.laid = true
+	return nil
+}
+
+// structure appends all sets, chains and rules. What is there already stays.
+func (f *Firewall) structure(b *batch) {
+	id := uint32(1)
+	for _, s := range fixedSets() {
+		b.newSet(s, id)
+		id++
+	}
+	types := make([]member, len(here))
+	for i, t := range here {
+		types[i].key = host32(t)
+	}
+	b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "here", types)
+	for _, s := range f.book.shapes() {
+		f.built[s] = true
+	}
+	for s := range f.built {
+		b.newSet(s.set(), id)
+		id++
+	}
+	for _, c := range chains {
+		b.newChain(c)
+	}
+	b.fill(f.shapesBuilt(), true)
+}
+
+// lay makes the table, in place of one that is there if replace is set, with what memory says the kernel has or had: one
+// transaction, so that no packet meets a host without its guards.
+func (f *Firewall) lay(ctx context.Context, replace bool, keep tuples) error {
+	b := f.batch()
+	if replace {
+		b.delTable()
+	}
+	b.newTable(f.tableFlags())
+	f.structure(b)
+	now := f.clock()
+	ms := f.members(now)
+	for s, list := range ms {
+		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, s.name(), list)
+	}
+	f.layGuards(b, keep, now)
+	err := f.sock.transact(b)
+	if errors.Is(err, unix.EMSGSIZE) {
+		err = f.layByParts(replace, ms, keep)
+	}
+	if err != nil {
+		return fmt.Errorf("lay table %s: %w", f.table, err)
+	}
+	f.laid = true
+	f.log.InfoContext(ctx, "table laid", "table", f.table, "replaced", replace, "owned", f.persist)
+	return nil
+}
+
+// members are the openings that the kernel has or had, with what is left of them.
+func (f *Firewall) members(now time.Time) map[shape][]member {
+	by := map[shape][]member{}
+	for p, e := range f.book.elems {
+		if e.wrote < now.Add(soonest).UnixMilli() || e.wrote == forever {
+			e.wrote = 0
+			continue
+		}
+		by[p.shape] = append(by[p.shape], member{key: p.key(), life: time.Duration(e.wrote-now.UnixMilli()) * time.Millisecond})
+	}
+	return by
+}
+
+func (f *Firewall) layGuards(b *batch, keep tuples, now time.Time) {
+	for name, list := range keep {
+		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, name, list)
+	}
+	for k, end := range f.barred {
+		if end == forever || end > now.Add(soonest).UnixMilli() {
+			f.writeBar(b, k, 0, end, now)
+		}
+	}
+}
+
+// layByParts is lay where so many openings do not fit the socket's buffer: an ordinary user's namespace. Guards come last,
+// so that no opening is cut.
+func (f *Firewall) layByParts(replace bool, ms map[shape][]member, keep tuples) error {
+	b := f.batch()
+	if replace {
+		b.delTable()
+	}
+	b.newTable(f.tableFlags())
+	f.structure(b)
+	if err := f.sock.transact(b); err != nil {
+		return err
+	}
+	for s, list := range ms {
+		for part := range slices.Chunk(list, chunk) {
+			b := f.batch()
+			b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, s.name(), part)
+			if err := f.sock.transact(b); err != nil {
+				return err
+			}
+		}
+	}
+	b = f.batch()
+	f.layGuards(b, keep, f.clock())
+	if b.empty() {
+		return nil
+	}
+	return f.sock.transact(b)
+}
+
+// remove takes the table away.
+func (f *Firewall) remove() error {
+	flags, there, err := f.tableInfo()
+	if err != nil {
+		return err
+	}
+	if there {
+		b := f.batch()
+		if flags&tableOwner != 0 && !f.laid {
+			b.newTable(flags) // only its owner can delete it
+			if err := f.sock.transact(b); err != nil {
+				return ajar.Because(ajar.Conflict, err, "table %s belongs to another process that is running", f.table)
+			}
+			b = f.batch()
+		}
+		b.delTable()
+		if err := f.sock.transact(b); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	f.forgetAll()
+	return nil
+}
