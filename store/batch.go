@@ -95,6 +95,9 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 	if fault = b.seal(ctx); fault != nil {
 		return fault
 	}
+	if fault = b.c.flush(ctx); fault != nil {
+		return fault
+	}
 	b.begun = false
 	if err := b.c.commit(ctx); err != nil {
 		// It may have happened or not. Nobody may be told that it did, and trying again could do it twice.

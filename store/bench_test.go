@@ -129,3 +129,6 @@ func benchmarkWriters(b *testing.B, s *store.Store, writers int) {
 
 func BenchmarkSQLite1(b *testing.B)  { benchmarkSingle(b, openSQLite(b)) }
 func BenchmarkSQLite64(b *testing.B) { benchmarkWriters(b, openSQLite(b), 64) }
+
+func BenchmarkPostgres1(b *testing.B)  { benchmarkSingle(b, openPostgres(b)) }
+func BenchmarkPostgres64(b *testing.B) { benchmarkWriters(b, openPostgres(b), 64) }

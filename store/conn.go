@@ -22,10 +22,12 @@ type conn interface {
 	part()
 	undo(ctx context.Context) (whole bool, err error)
 	keep(ctx context.Context) error
+	// flush has the outcome of everything that was answered in advance. Then commit: an error of it leaves open whether
+	// the transaction was committed.
+	flush(ctx context.Context) error
 	commit(ctx context.Context) error
-	// rollback undoes the transaction; after an error it may also give the connection up, which lost then reports.
+	// rollback undoes the transaction, or gives the connection up.
 	rollback(ctx context.Context) error
-	lost() bool
 	close() error
 }
 

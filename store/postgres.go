@@ -2,11 +2,320 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/ajar-access/ajar"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
-func openPostgres(context.Context, string, *slog.Logger) (backend, error) {
-	return nil, ajar.Errorf(ajar.Unavailable, "PostgreSQL comes next")
+// postgresDB is a database on a server: one connection that writes, a pool that reads.
+type postgresDB struct {
+	config *pgx.ConnConfig
+	pool   *pgxpool.Pool
+	write  *postgresConn
 }
+
+// The advisory locks that make the writers, and the migrations, of all replicas one.
+const (
+	writerLock    = 0x616a6172_0001
+	migrationLock = 0x616a6172_0002
+)
+
+// The oldest server that the tests run on.
+const postgresOldest = 150000
+
+func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*postgresDB, error) {
+	pc, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, ajar.Because(ajar.Invalid, err, "the PostgreSQL address cannot be read; it looks like postgres://user@host:5432/name")
+	}
+	params := pc.ConnConfig.RuntimeParams
+	params["application_name"] = "ajar"
+	// A replica that freezes inside a write transaction holds up all others; the server ends it.
+	params["idle_in_transaction_session_timeout"] = "15000"
+	db := &postgresDB{config: pc.ConnConfig}
+	if err := db.prepare(ctx, log); err != nil {
+		return nil, fmt.Errorf("open PostgreSQL database %s on %s: %w", pc.ConnConfig.Database, pc.ConnConfig.Host, err)
+	}
+	if db.pool, err = pgxpool.NewWithConfig(ctx, pc); err != nil {
+		return nil, err
+	}
+	if _, err = db.writer(ctx); err != nil {
+		db.pool.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// prepare checks the server and migrates, one replica at a time.
+func (db *postgresDB) prepare(ctx context.Context, log *slog.Logger) (err error) {
+	pool := stdlib.OpenDB(*db.config)
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	c, err := pool.Conn(ctx)
+	if err != nil {
+		return ajar.Because(ajar.Unavailable, err, "the database server cannot be reached")
+	}
+	defer c.Close()
+	var version int
+	if err := c.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return err
+	}
+	if version < postgresOldest {
+		return ajar.Errorf(ajar.Invalid, "the server has version %d; PostgreSQL 15 or newer is needed", version/10000)
+	}
+	if _, err := c.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(migrationLock)); err != nil {
+		return err
+	}
+	defer func() {
+		_, e := c.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", int64(migrationLock))
+		err = errors.Join(err, e)
+	}()
+	return migrate(ctx, pool, postgresDialect, log)
+}
+
+func (db *postgresDB) dialect() *dialect { return postgresDialect }
+
+func (db *postgresDB) writer(ctx context.Context) (conn, error) {
+	if db.write != nil && !db.write.c.IsClosed() {
+		return db.write, nil
+	}
+	c, err := pgx.ConnectConfig(ctx, db.config.Copy())
+	if err != nil {
+		return nil, err
+	}
+	// A server may be set up to acknowledge before it wrote. We may not.
+	_, err = c.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
+	if err != nil {
+		return nil, errors.Join(err, c.Close(ctx))
+	}
+	db.write = &postgresConn{c: c}
+	return db.write, nil
+}
+
+func (db *postgresDB) reader(ctx context.Context) (conn, func(), error) {
+	c, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &postgresConn{c: c.Conn()}, c.Release, nil
+}
+
+func (db *postgresDB) close() error {
+	db.pool.Close()
+	if db.write == nil {
+		return nil
+	}
+	return db.write.close()
+}
+
+func (db *postgresDB) classify(err error) (error, bool) {
+	var known *ajar.Error
+	if err == nil || errors.As(err, &known) {
+		return err, false
+	}
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		switch e.Code[:2] {
+		case "40": // serialization, deadlock
+			return ajar.Because(ajar.Unavailable, err, "the database is busy; try again"), true
+		case "08", "53", "57", "25", "55": // connection, resources, shutdown, read-only or ended transaction, lock
+			return ajar.Because(ajar.Unavailable, err, "the database cannot be written to now"), true
+		}
+		return ajar.Because(ajar.Internal, err, "database fault"), false
+	}
+	if errors.Is(err, errGuess) {
+		return ajar.Because(ajar.Internal, err, "database fault"), true
+	}
+	return ajar.Because(ajar.Unavailable, err, "the database cannot be reached"), true
+}
+
+// postgresConn sends statements whose answer nobody waits for together with the next one that somebody does wait for:
+// a round trip costs as much as ten of them. What is still queued when an Update is refused was never sent, and needs
+// no savepoint to be undone.
+type postgresConn struct {
+	c     *pgx.Conn
+	queue []statement
+
+	armed bool // inside a part
+	from  int  // where the part begins in the queue
+	dirty bool // the transaction has writes of parts that were kept
+	sent  bool // writes of the part were sent
+	saved bool // behind a savepoint
+}
+
+type statement struct {
+	q    string
+	args []any
+	want int64
+}
+
+var errGuess = errors.New("an answer given in advance was wrong")
+
+func (c *postgresConn) begin(_ context.Context, write bool) error {
+	*c = postgresConn{c: c.c, queue: c.queue[:0]}
+	if !write {
+		c.enqueue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+		return nil
+	}
+	// Read committed: what is read after the lock is taken was committed by whoever held it before.
+	c.enqueue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+	c.enqueue("SELECT pg_advisory_xact_lock($1)", int64(writerLock))
+	return nil
+}
+
+func (c *postgresConn) enqueue(q string, args ...any) {
+	c.queue = append(c.queue, statement{q, args, anyRows})
+}
+
+func (c *postgresConn) guesses() bool { return true }
+
+func (c *postgresConn) later(_ context.Context, want int64, q string, args ...any) error {
+	c.queue = append(c.queue, statement{q, args, want})
+	return nil
+}
+
+func (c *postgresConn) exec(ctx context.Context, q string, args ...any) (n int64, err error) {
+	c.enqueue(q, args...)
+	err = c.send(ctx, func(br pgx.BatchResults) error {
+		tag, err := br.Exec()
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, err
+}
+
+func (c *postgresConn) query(ctx context.Context, q string, args []any, each func(row) error) error {
+	queued := len(c.queue)
+	c.enqueue(q, args...)
+	if queued == c.from {
+		c.from++ // a read is not a write of the part
+	}
+	return c.send(ctx, func(br pgx.BatchResults) error {
+		rows, err := br.Query()
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		r := postgresRow{rows}
+		for rows.Next() {
+			if err := each(r); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// flush sends what is queued and checks what was answered in advance.
+func (c *postgresConn) flush(ctx context.Context) error { return c.send(ctx, nil) }
+
+// send sends the queue; last reads the answer to its last statement.
+func (c *postgresConn) send(ctx context.Context, last func(pgx.BatchResults) error) (err error) {
+	if len(c.queue) == 0 {
+		return nil
+	}
+	b := &pgx.Batch{}
+	for i, s := range c.queue {
+		if c.armed && i == c.from {
+			if c.dirty && !c.saved {
+				b.Queue("SAVEPOINT part")
+				c.saved = true
+			}
+			c.sent = true
+		}
+		b.Queue(s.q, s.args...)
+	}
+	queue, extra := c.queue, b.Len()-len(c.queue)
+	from := c.from
+	c.queue, c.from = c.queue[:0], 0
+	br := c.c.SendBatch(ctx, b)
+	defer func() { err = errors.Join(err, br.Close()) }()
+	for i, s := range queue {
+		if extra == 1 && i == from {
+			if _, err := br.Exec(); err != nil {
+				return fmt.Errorf("SAVEPOINT part: %w", err)
+			}
+		}
+		if i == len(queue)-1 && last != nil {
+			if err := last(br); err != nil {
+				return fmt.Errorf("%s: %w", s.q, err)
+			}
+			continue
+		}
+		tag, err := br.Exec()
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.q, err)
+		}
+		if s.want != anyRows && tag.RowsAffected() != s.want {
+			return errGuess
+		}
+	}
+	return nil
+}
+
+func (c *postgresConn) part() { c.armed, c.from, c.sent, c.saved = true, len(c.queue), false, false }
+
+func (c *postgresConn) undo(ctx context.Context) (whole bool, err error) {
+	c.queue = c.queue[:c.from]
+	c.armed = false
+	switch {
+	case c.saved:
+		c.enqueue("ROLLBACK TO SAVEPOINT part")
+		c.enqueue("RELEASE SAVEPOINT part")
+	case c.sent:
+		return true, c.rollback(ctx)
+	}
+	return false, nil
+}
+
+func (c *postgresConn) keep(context.Context) error {
+	if c.saved {
+		c.enqueue("RELEASE SAVEPOINT part")
+	}
+	c.dirty, c.armed = true, false
+	return nil
+}
+
+func (c *postgresConn) commit(ctx context.Context) error {
+	tag, err := c.c.Exec(ctx, "COMMIT")
+	if err == nil && tag.String() != "COMMIT" {
+		err = fmt.Errorf("the server answered COMMIT with %s", tag)
+	}
+	return err
+}
+
+func (c *postgresConn) rollback(ctx context.Context) error {
+	c.queue, c.armed, c.from = c.queue[:0], false, 0
+	if c.c.IsClosed() || c.c.PgConn().TxStatus() == 'I' {
+		return nil
+	}
+	if _, err := c.c.Exec(ctx, "ROLLBACK"); err != nil {
+		return errors.Join(err, c.c.Close(ctx))
+	}
+	return nil
+}
+
+func (c *postgresConn) close() error { return c.c.Close(context.Background()) }
+
+// postgresRow reads columns from their wire form: the statements ask for text, bytes and integers alone.
+type postgresRow struct{ rows pgx.Rows }
+
+func (r postgresRow) text(i int) string { return string(r.rows.RawValues()[i]) }
+
+func (r postgresRow) int(i int) int64 {
+	switch b := r.rows.RawValues()[i]; len(b) {
+	case 8:
+		return int64(binary.BigEndian.Uint64(b))
+	case 4:
+		return int64(int32(binary.BigEndian.Uint32(b)))
+	}
+	return 0
+}
+
+func (r postgresRow) bytes(i int) []byte { return append([]byte{}, r.rows.RawValues()[i]...) }

@@ -255,6 +255,8 @@ func (c *sqliteConn) prepare(q string) (driver.Stmt, error) {
 	return s, nil
 }
 
+func (c *sqliteConn) flush(context.Context) error { return nil }
+
 func (c *sqliteConn) commit(context.Context) error {
 	c.armed = false
 	_, err := c.run("COMMIT", nil)
@@ -269,8 +271,6 @@ func (c *sqliteConn) rollback(context.Context) error {
 	}
 	return err
 }
-
-func (c *sqliteConn) lost() bool { return false }
 
 func (c *sqliteConn) close() error {
 	var errs []error

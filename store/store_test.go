@@ -6,11 +6,26 @@ import (
 	"testing"
 
 	"github.com/ajar-access/ajar/store"
+	"github.com/ajar-access/ajar/store/storetest"
 )
 
 func openSQLite(t testing.TB) *store.Store {
 	t.Helper()
 	s, err := store.Open(context.Background(), "sqlite:"+filepath.Join(t.TempDir(), "ajar.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func openPostgres(t testing.TB) *store.Store {
+	t.Helper()
+	s, err := store.Open(context.Background(), storetest.StartPostgres(t), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

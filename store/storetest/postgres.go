@@ -1,0 +1,137 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// server is the PostgreSQL that all tests of a process share. It dies with the process: the directory is made anew by
+// the next one.
+var server struct {
+	once sync.Once
+	dsn  string
+	err  error
+	n    atomic.Int64
+}
+
+// StartPostgres gives a test an empty database of its own, on a server that is started on loopback for the tests of
+// this process and that dies with it. Where PostgreSQL is not installed the test fails.
+func StartPostgres(t testing.TB) (dsn string) {
+	t.Helper()
+	server.once.Do(func() {
+		server.dsn, server.err = startShared()
+	})
+	if server.err != nil {
+		t.Fatalf("start PostgreSQL: %v", server.err)
+	}
+	name := fmt.Sprintf("ajar_%d", server.n.Add(1))
+	if err := administer(server.dsn, "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := administer(server.dsn, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(server.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func administer(dsn, q string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	c, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer c.Close(ctx)
+	_, err = c.Exec(ctx, q)
+	return err
+}
+
+// startShared starts the server of this process. Nothing tells a test binary that it ends, so the kernel stops the
+// server with it, and a directory that a dead process left is removed by the next one.
+func startShared() (string, error) {
+	removeOld()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("ajar-postgres-%d-", os.Getpid()))
+	if err != nil {
+		return "", err
+	}
+	dsn, _, err := StartPostgresServer(dir)
+	return dsn, err
+}
+
+func removeOld() {
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), "ajar-postgres-*-*"))
+	for _, dir := range old {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "ajar-postgres-%d-", &pid); err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+// StartPostgresServer starts a server with its data in dir, listening on a loopback port and on a socket in dir. It dies
+// with this process if stop is not called before. As root it runs as the user postgres or nobody, since it refuses to
+// run as root.
+func StartPostgresServer(dir string) (dsn string, stop func() error, err error) {
+	bin, err := binaries()
+	if err != nil {
+		return "", nil, err
+	}
+	who, err := runAs()
+	if err != nil {
+		return "", nil, err
+	}
+	if who != nil {
+		if err := os.Chown(dir, int(who.Uid), int(who.Gid)); err != nil {
+			return "", nil, err
+		}
+	}
+	data := filepath.Join(dir, "data")
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "ajar", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	initdb.Dir, initdb.SysProcAttr = dir, &syscall.SysProcAttr{Credential: who}
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return "", nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	port, err := freePort()
+	if err != nil {
+		return "", nil, err
+	}
+	log := new(logBuffer)
+	cmd := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-k", dir,
+		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=2GB")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
+	ended := make(chan error, 1)
+	if err := startLocked(cmd, ended); err != nil {
+		return "", nil, err
+	}
+	dsn = fmt.Sprintf("postgres://ajar@127.0.0.1:%d/postgres?sslmode=disable", port)
+	stop = func() error {
+		err := errors.Join(cmd.Process.Signal(syscall.SIGINT), <-ended)
+		return err
+	}
+	if err := waitReady(dsn, ended); err != nil {
+		cmd.Process.Kill()
+		return "", nil, fmt.Errorf("%w\n%s", err, log)
+	}
+	return dsn, stop, nil
+}
