@@ -22,6 +22,7 @@ type peer struct {
 	from  netip.AddrPort
 	since time.Time
 	gone  chan struct{} // closed when the connection is over
+	out   chan struct{} // closed when everybody was told, and another may take the seat
 	slot  chan struct{} // holds one token while an order is unanswered
 
 	mu    sync.Mutex
@@ -40,7 +41,7 @@ type call struct {
 
 // receiveHost serves one host until its connection ends. known is called once the host was identified.
 func (h *Hub) receiveHost(ctx context.Context, conn net.Conn, cert *x509.Certificate, known func()) {
-	p := &peer{hub: h, cert: cert, from: addrOf(conn), gone: make(chan struct{}), slot: make(chan struct{}, 1)}
+	p := &peer{hub: h, cert: cert, from: addrOf(conn), gone: make(chan struct{}), out: make(chan struct{}), slot: make(chan struct{}, 1)}
 	p.wire = newWire(conn, maxFromHost, maxFromPlane, h.Patience)
 	defer p.wire.close()
 	ep, err := h.identify(ctx, cert)
@@ -108,7 +109,7 @@ func (h *Hub) seat(ctx context.Context, p *peer) bool {
 	} else {
 		old.wire.close()
 		select {
-		case <-old.gone:
+		case <-old.out:
 		case <-ctx.Done():
 		}
 	}
@@ -159,20 +160,21 @@ func (p *peer) alive(ctx context.Context) bool {
 	return err == nil
 }
 
+// unseat tells of a connection that is over. Its seat is kept until all were told, so that they hear of the next one
+// afterwards.
 func (h *Hub) unseat(p *peer) {
-	h.mu.Lock()
 	p.wire.close()
-	if h.peers[p.ep] == p {
-		delete(h.peers, p.ep)
-		h.away[p.ep] = h.Clock()
-	}
-	h.mu.Unlock()
 	close(p.gone)
 	if h.Home != nil {
 		h.Home(p.ep, false)
 	}
 	no := false
 	h.news.add(item{report: ajar.Report{Endpoint: p.ep, Time: h.Clock(), Message: "the host's agent is no longer connected", Connected: &no}})
+	h.mu.Lock()
+	delete(h.peers, p.ep)
+	h.away[p.ep] = h.Clock()
+	h.mu.Unlock()
+	close(p.out)
 }
 
 // greet answers a hello and tells the loop.

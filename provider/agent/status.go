@@ -3,6 +3,10 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -83,14 +87,38 @@ func (s *Status) fill(id *identity, want *desired, now time.Time, shift time.Dur
 	}
 }
 
-// ReadStatus is Status from the state directory alone, while no agent runs.
-func (h *Host) ReadStatus() Status {
-	s := Status{Version: h.Version, BreakGlass: true, Undelivered: h.journal.waiting()}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	s.fill(h.id, &h.want, h.Clock.Now(), h.Clock.Shift())
+// ReadStatus is Status from the state directory alone, while no agent runs. It needs Clock and Dir, and writes nothing.
+func (h *Host) ReadStatus() (Status, error) {
+	s := Status{Version: h.Version, BreakGlass: true}
+	id, err := readIdentity(h.Dir)
+	if err != nil && ajar.KindOf(err) != ajar.NotFound {
+		return s, err
+	}
+	_, want, at, _, _, err := openLedger(filepath.Join(h.Dir, ledgerFile))
+	if err != nil {
+		return s, err
+	}
+	if !h.Clock.restore(at, h.BootID, h.TrustWall) {
+		want.close()
+	}
+	b, err := os.ReadFile(filepath.Join(h.Dir, journalFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	s.Undelivered = len(readJournal(b))
+	s.fill(id, &want, h.Clock.Now(), h.Clock.Shift())
 	if s.Advice == "" {
 		s.Advice = "the agent does not run; what is guarded stays so, and what is open closes on time"
 	}
-	return s
+	return s, nil
+}
+
+// Endpoint is what the plane calls this host; "" if it has not joined.
+func (h *Host) Endpoint() ajar.EndpointID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.id == nil {
+		return ""
+	}
+	return h.id.Endpoint
 }

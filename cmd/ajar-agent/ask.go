@@ -1,0 +1,182 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/provider/agent"
+)
+
+// errNoAgent says that no agent runs on this state directory.
+var errNoAgent = errors.New("no agent runs")
+
+// ask puts a question to the running agent.
+func (a *app) ask(ctx context.Context, q agent.ControlAsk) (agent.ControlAnswer, error) {
+	path, keep, err := a.socketPath()
+	if errors.Is(err, fs.ErrNotExist) {
+		return agent.ControlAnswer{}, errNoAgent
+	}
+	if err != nil {
+		return agent.ControlAnswer{}, err
+	}
+	if keep != nil {
+		defer keep.Close()
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		return agent.ControlAnswer{}, errNoAgent
+	case errors.Is(err, fs.ErrPermission):
+		return agent.ControlAnswer{}, hint(ajar.Errorf(ajar.Forbidden, "only root may ask the agent"), "sudo ajar-agent …")
+	case err != nil:
+		return agent.ControlAnswer{}, ajar.Errorf(ajar.Unavailable, "reach the agent: %w", err)
+	}
+	defer conn.Close()
+	return agent.AskAgent(ctx, conn, q)
+}
+
+func breakGlassCmd(a *app) *cobra.Command {
+	var from, reason string
+	var span time.Duration
+	cmd := &cobra.Command{
+		Use:   "break-glass PORT --from ADDRESS --for DURATION --reason TEXT",
+		Short: "open a port from this host itself, without the plane",
+		Long: `break-glass opens a port from this host itself when the plane cannot be asked. Only root may. It is written down before it
+happens, delivered to the activity log when the plane is back, and closes by the kernel's own timeout after an hour at
+the latest. A policy can switch it off.`,
+		Example: `  ajar-agent break-glass 22 --from 192.0.2.7 --for 30m --reason "plane down, disk full"`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := parseBreakGlass(args[0], from, span, reason)
+			if err != nil {
+				return err
+			}
+			return a.breakGlass(cmd.Context(), b)
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the address or prefix that may come in")
+	cmd.Flags().DurationVar(&span, "for", 0, "how long, at most 1h")
+	cmd.Flags().StringVar(&reason, "reason", "", "why; it goes into the activity log")
+	a.firewallFlags(cmd)
+	return cmd
+}
+
+// parseBreakGlass reads 22, 22/tcp and 53/udp, and an address or a prefix.
+func parseBreakGlass(port, from string, span time.Duration, reason string) (b agent.BreakGlass, err error) {
+	if from == "" || span == 0 || reason == "" {
+		return b, usage("break-glass needs --from, --for and --reason")
+	}
+	number, proto, ok := strings.Cut(port, "/")
+	n, err := strconv.ParseUint(number, 10, 16)
+	if !ok {
+		proto = "TCP"
+	}
+	if proto = strings.ToUpper(proto); err != nil || n == 0 || proto != string(ajar.TCP) && proto != string(ajar.UDP) {
+		return b, usage("port %q is not of the form 22 or 53/udp", port)
+	}
+	var src netip.Prefix
+	if addr, aerr := netip.ParseAddr(from); aerr == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		src = netip.PrefixFrom(addr, addr.BitLen())
+	} else if src, err = netip.ParsePrefix(from); err != nil {
+		return b, usage("--from %q is neither an address nor a prefix", from)
+	}
+	return agent.BreakGlass{Port: ajar.Port{Number: uint16(n), Protocol: ajar.Protocol(proto)}, From: src, For: span, Reason: reason}, nil
+}
+
+func (a *app) breakGlass(ctx context.Context, b agent.BreakGlass) error {
+	var rule ajar.Rule
+	answer, err := a.ask(ctx, agent.ControlAsk{Do: agent.AskBreakGlass, BreakGlass: &b})
+	if answer.Rule != nil {
+		rule = *answer.Rule
+	}
+	if errors.Is(err, errNoAgent) {
+		rule, err = a.breakGlassAlone(ctx, b)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "port %s is open to %s until %s\n", rule.Port, rule.Sources[0], rule.Expires.UTC().Format(time.RFC3339))
+	return err
+}
+
+// breakGlassAlone does it where the agent is dead: the kernel needs none to close.
+func (a *app) breakGlassAlone(ctx context.Context, b agent.BreakGlass) (ajar.Rule, error) {
+	p, err := a.assemble(ctx)
+	if err != nil {
+		return ajar.Rule{}, err
+	}
+	defer p.close()
+	if p.host.Endpoint() == "" {
+		return ajar.Rule{}, notJoined()
+	}
+	if err := p.host.Restore(ctx); err != nil {
+		return ajar.Rule{}, err
+	}
+	b.User = userName(os.Getuid())
+	r, err := p.host.BreakGlass(ctx, b)
+	if err != nil {
+		return r, err
+	}
+	return r, giveToOwner(a.state)
+}
+
+func leaveCmd(a *app) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "leave --yes",
+		Short: "take this host out: its ports are as if Ajar had never been here",
+		Long: `leave takes this host out. Its ports are as open as they were before Ajar, its identity and state are deleted, and the
+plane is told if it can be reached.`,
+		Example: `  ajar-agent leave --yes`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !yes {
+				return hint(usage("leave opens every port that is guarded here"), "say --yes if that is meant")
+			}
+			return a.leave(cmd.Context())
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "open every guarded port and forget the plane")
+	a.firewallFlags(cmd)
+	return cmd
+}
+
+func (a *app) leave(ctx context.Context) error {
+	answer, err := a.ask(ctx, agent.ControlAsk{Do: agent.AskLeave})
+	untold := answer.Untold
+	if errors.Is(err, errNoAgent) {
+		var p *parts
+		if p, err = a.assemble(ctx); err != nil {
+			return err
+		}
+		defer p.close()
+		var cause error
+		if cause, err = p.host.Leave(ctx); cause != nil {
+			untold = cause.Error()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out, "this host has left; its ports are no longer guarded")
+	if untold != "" {
+		fmt.Fprintf(a.err, "ajar-agent: the plane could not be told: %s\nhint: remove the host there: ajar hosts remove\n", untold)
+	}
+	return nil
+}
