@@ -54,6 +54,9 @@ type change struct {
 func (h *Host) plan(o *order, at time.Time, whole bool) *change {
 	c := new(change)
 	now, shift := h.Clock.Now(), h.Clock.Shift()
+	if whole && o.Guard == nil {
+		o.Guard = &[]ajar.Guard{}
+	}
 	if o.Guard != nil {
 		c.guard(h.want.guard, *o.Guard, now, shift)
 	}

@@ -211,7 +211,7 @@ func (h *Host) gone(ctx context.Context, why string, lift bool) {
 		for id := range h.want.own {
 			c.rec.Drop = append(c.rec.Drop, id)
 		}
-		c.rec.Guard, c.delta.Guard = new([]heldGuard), new([]ajar.Guard)
+		c.rec.Guard, c.delta.Guard = &[]heldGuard{}, &[]ajar.Guard{} // not nil: that would say unchanged
 	}
 	if err := h.carryOut(ctx, c, true); err != nil {
 		h.Log.Error("close what is open; trying again", "err", err)

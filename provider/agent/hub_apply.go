@@ -19,8 +19,7 @@ func (h *Hub) ApplyAt(ctx context.Context, ep ajar.Endpoint, want ajar.Ruleset, 
 	if err != nil {
 		return err
 	}
-	guard := want.Guard
-	return p.order(ctx, typeWhole, order{Rev: rev, Guard: &guard}, want.Allow)
+	return p.order(ctx, typeWhole, order{Rev: rev, Guard: sayNone(&want.Guard)}, want.Allow)
 }
 
 // Change takes ep's host from one revision to the next.
@@ -29,7 +28,15 @@ func (h *Hub) Change(ctx context.Context, ep ajar.Endpoint, d ajar.Delta) error 
 	if err != nil {
 		return err
 	}
-	return p.order(ctx, typeDelta, order{Base: d.Base, Rev: d.Rev, Guard: d.Guard, Drop: d.Drop}, d.Put)
+	return p.order(ctx, typeDelta, order{Base: d.Base, Rev: d.Rev, Guard: sayNone(d.Guard), Drop: d.Drop}, d.Put)
+}
+
+// sayNone makes a guard of nothing differ from none given: JSON's null would say the latter.
+func sayNone(gs *[]ajar.Guard) *[]ajar.Guard {
+	if gs != nil && *gs == nil {
+		return &[]ajar.Guard{}
+	}
+	return gs
 }
 
 // Observe asks ep's host what its firewall has.
