@@ -136,8 +136,8 @@ func (s *Server) eventsWithin(ctx context.Context, c *call, f ajar.EventFilter, 
 		if err != nil || len(all) > 0 || waited >= most {
 			return all, err
 		}
-		if err := pauseFor(ctx, ch, min(glanceLater, most-waited)); err != nil {
-			return nil, err
+		if s.news.pause(ctx, ch, min(glanceLater, most-waited)) != nil {
+			return nil, context.Cause(ctx)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -189,6 +190,9 @@ func showRequest(o *broker.Outcome, now time.Time, fresh bool) requestBody {
 	b := requestBody{StartTimeUtc: stamp(start), Requestor: r.Name, Justification: r.Justification}
 	for i := range r.Asks {
 		a := &r.Asks[i]
+		if slices.ContainsFunc(r.Asks[:i], func(e ajar.Ask) bool { return sameLine(&e, a) }) {
+			continue
+		}
 		p := showAsk(a, o, start, now)
 		if fresh {
 			p.Status, p.StatusReason = statusInitiating, reasonUser
@@ -233,10 +237,15 @@ func showAsk(a *ajar.Ask, o *broker.Outcome, start, now time.Time) requestedPort
 	return p
 }
 
-// answers reports whether l came of a.
+// sameLine reports whether a and b are one line to Azure, which has no protocol in a request: the broker made two of a
+// port that the policy lists for TCP and for UDP.
+func sameLine(a, b *ajar.Ask) bool {
+	return a.Port.Number == b.Port.Number && a.Target.Equal(b.Target) && slices.Equal(a.Sources, b.Sources)
+}
+
+// answers reports whether l came of a, or of another protocol's half of it.
 func answers(l *ajar.Lease, a *ajar.Ask) bool {
-	return l.Flow.Port.Number == a.Port.Number && l.Target.Equal(a.Target) &&
-		(a.Port.Protocol == "" || a.Port.Protocol.Meets(l.Flow.Port.Protocol))
+	return l.Flow.Port.Number == a.Port.Number && l.Target.Equal(a.Target) && slices.Equal(l.Sources, a.Sources)
 }
 
 // requestStatus is what Azure's clients see of a request that has no leases: it knows no approvals.

@@ -2,6 +2,7 @@ package arm
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -13,8 +14,9 @@ import (
 // news wakes who waits for a request to change. It saves the database from being asked over and over; a change made by
 // another replica is noticed by looking now and then.
 type news struct {
-	mu      sync.Mutex
-	waiting map[ajar.RequestID]map[chan struct{}]bool
+	stopping chan struct{}
+	mu       sync.Mutex
+	waiting  map[ajar.RequestID]map[chan struct{}]bool
 }
 
 // Changed says that something about these requests or their leases is different now. The loop calls it when it has
@@ -31,6 +33,9 @@ func (s *Server) Changed(ids ...ajar.RequestID) {
 		}
 	}
 }
+
+// Stop answers whoever waits with what there is. It is called once, when the server is about to end.
+func (s *Server) Stop() { close(s.news.stopping) }
 
 func (n *news) watch(id ajar.RequestID) (ch chan struct{}, stop func()) {
 	ch = make(chan struct{}, 1)
@@ -152,19 +157,23 @@ func (s *Server) wait(ctx context.Context, c *call, id ajar.RequestID) (*broker.
 		if waited > glanceLater {
 			glance = glanceLater
 		}
-		if err := pauseFor(ctx, ch, min(glance, most-waited)); err != nil {
-			return nil, err
+		if s.news.pause(ctx, ch, min(glance, most-waited)) != nil {
+			return o, context.Cause(ctx)
 		}
 	}
 }
 
-// pauseFor returns when there is news, or after d.
-func pauseFor(ctx context.Context, ch <-chan struct{}, d time.Duration) error {
+var errStopping = errors.New("the server is stopping")
+
+// pause returns when there is news, or after d.
+func (n *news) pause(ctx context.Context, ch <-chan struct{}, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ch:
 	case <-t.C:
+	case <-n.stopping:
+		return errStopping
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -73,6 +73,7 @@ func New(c Config) *Server {
 		c.Region = "AJAR"
 	}
 	s := &Server{Config: c, log: c.Log, mux: http.NewServeMux()}
+	s.news.stopping = make(chan struct{})
 	s.mount(
 		s.policyRoutes(),
 		s.requestRoutes(),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,9 +94,6 @@ func showHostState(ep *ajar.Endpoint) *hostState {
 	return h
 }
 
-// mostPolicies bounds how many policies are looked through for what they offer on listed machines.
-const mostPolicies = 1000
-
 func (s *Server) listTargets(ctx context.Context, c *call, _ nothing) (l list[targetBody], err error) {
 	page, err := c.page(entriesAPage)
 	if err != nil {
@@ -113,55 +111,41 @@ func (s *Server) listTargets(ctx context.Context, c *call, _ nothing) (l list[ta
 	if err != nil {
 		return l, err
 	}
-	l = list[targetBody]{Value: []targetBody{}, NextLink: c.next(next)}
-	for _, t := range all {
-		if name == "" || strings.EqualFold(name, t.ID.Name()) {
-			l.Value = append(l.Value, showTarget(t))
-		}
+	if name != "" {
+		all = slices.DeleteFunc(all, func(t *ajar.Target) bool { return !strings.EqualFold(name, t.ID.Name()) })
 	}
-	return l, s.addOffers(ctx, c, l.Value)
+	l = each(c, all, next, showTarget)
+	return l, s.addOffers(ctx, c, all, l.Value)
 }
 
-// addOffers adds to machines their hosts and what policies offer on them. A policy names machines of its own resource
-// group as a rule, so those groups are looked through.
-func (s *Server) addOffers(ctx context.Context, c *call, ts []targetBody) error {
-	groups := map[string][]*ajar.Policy{}
-	for i := range ts {
-		b := &ts[i]
-		if hosts, _, err := s.Broker.Hosts(ctx, c.who, b.ID, broker.Page{Limit: 1}); err == nil && len(hosts) == 1 {
-			b.Host = showHostState(hosts[0].Endpoint)
-		}
-		group := b.ID.Group()
-		if _, ok := groups[group.Key()]; !ok {
-			ps, err := s.readable(ctx, c, group)
-			if err != nil {
-				return err
+// addOffers adds to machines their hosts and what policies offer on them, as far as the caller may read either.
+func (s *Server) addOffers(ctx context.Context, c *call, ts []*ajar.Target, bodies []targetBody) error {
+	policies := map[string]*ajar.Policy{}
+	for i, t := range ts {
+		b := &bodies[i]
+		if len(t.Endpoints) > 0 {
+			if hosts, _, err := s.Broker.Hosts(ctx, c.who, t.ID, broker.Page{Limit: 1}); err == nil && len(hosts) == 1 {
+				b.Host = showHostState(hosts[0].Endpoint)
 			}
-			groups[group.Key()] = ps
 		}
-		for _, p := range groups[group.Key()] {
-			if m := p.Machine(b.ID); m != nil {
+		for _, id := range t.Policies {
+			p, ok := policies[id.Key()]
+			if !ok {
+				var err error
+				if p, err = s.Broker.Policy(ctx, c.who, id); errors.Is(err, ajar.Internal) || errors.Is(err, ajar.Unavailable) {
+					return err
+				}
+				policies[id.Key()] = p
+			}
+			if p == nil {
+				continue
+			}
+			if m := p.Machine(t.ID); m != nil {
 				b.Policies = append(b.Policies, showOffer(p, m))
 			}
 		}
 	}
 	return nil
-}
-
-func (s *Server) readable(ctx context.Context, c *call, scope ajar.ID) (all []*ajar.Policy, err error) {
-	page := broker.Page{Limit: mostAPage}
-	for len(all) < mostPolicies {
-		ps, next, err := s.Broker.Policies(ctx, c.who, scope, page)
-		if err != nil && !errors.Is(err, ajar.Forbidden) {
-			return nil, err
-		}
-		all = append(all, ps...)
-		if next == "" || err != nil {
-			break
-		}
-		page.Cursor = next
-	}
-	return all, nil
 }
 
 func showOffer(p *ajar.Policy, m *ajar.MachinePolicy) offerBody {
@@ -192,7 +176,7 @@ func (s *Server) getTarget(ctx context.Context, c *call, _ nothing) (*targetBody
 
 func (s *Server) showWhole(ctx context.Context, c *call, t *ajar.Target) (*targetBody, error) {
 	b := []targetBody{showTarget(t)}
-	err := s.addOffers(ctx, c, b)
+	err := s.addOffers(ctx, c, []*ajar.Target{t}, b)
 	return &b[0], err
 }
 

@@ -144,8 +144,12 @@ const (
 // apart by.
 func NewSecret() (secret, hash, hint string) { return generate(secretPrefix) }
 
-// NewOnce generates a one-time administrator credential.
-func NewOnce() (secret, hash, hint string) { return generate(oncePrefix) }
+// NewOnce generates a one-time administrator credential. It is kept as a password is.
+func (h *Hasher) NewOnce(ctx context.Context) (secret, hash string, err error) {
+	secret, _, _ = generate(oncePrefix)
+	hash, err = h.hash(ctx, secret)
+	return secret, hash, err
+}
 
 func generate(prefix string) (text, hash, hint string) {
 	var b [32]byte
@@ -160,7 +164,7 @@ func HashSecret(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// isGenerated reports whether s has the form of a generated secret.
+// isGenerated reports whether s has the form of something generated here.
 func isGenerated(s string) bool {
 	if len(s) != generatedLen || (s[:4] != secretPrefix && s[:4] != oncePrefix && s[:4] != tokenPrefix) {
 		return false

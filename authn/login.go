@@ -44,7 +44,7 @@ func (t *Throttled) Unwrap() error { return t.error }
 // identity is what the store has of a name, which may be nothing at all.
 type identity struct {
 	principal *ajar.Principal
-	password  *ajar.Credential
+	password  *ajar.Credential // a one-time one, too
 	secrets   []*ajar.Credential
 	before    bool // it signed in from this address before
 }
@@ -97,7 +97,7 @@ func (a *Authn) identity(ctx context.Context, in Login, now time.Time) (identity
 		for _, c := range creds {
 			switch {
 			case !c.Expires.IsZero() && !now.Before(c.Expires):
-			case c.Kind != ajar.Password:
+			case c.Kind == ajar.Secret:
 				id.secrets = append(id.secrets, c)
 			case id.password == nil || c.Created.After(id.password.Created):
 				id.password = c
@@ -131,7 +131,7 @@ func find(tx ajar.Tx, nameOrID string) (*ajar.Principal, error) {
 // prove finds the credential that secret is the proof of; nil when there is none. The work depends on the form of
 // secret alone.
 func (a *Authn) prove(ctx context.Context, id identity, secret string, now time.Time) (*ajar.Credential, error) {
-	if isGenerated(secret) {
+	if isGenerated(secret) && !strings.HasPrefix(secret, oncePrefix) {
 		got, match := []byte(HashSecret(secret)), (*ajar.Credential)(nil)
 		for _, c := range id.secrets {
 			if subtle.ConstantTimeCompare(got, []byte(c.Hash)) == 1 {
@@ -154,7 +154,7 @@ func (a *Authn) prove(ctx context.Context, id identity, secret string, now time.
 // admit makes the token. What was read before is read again: nobody uses a one-time credential twice, and none that
 // was removed meanwhile.
 func (a *Authn) admit(ctx context.Context, in Login, p *ajar.Principal, cred *ajar.Credential, now time.Time) (*Session, error) {
-	last, once := a.TokenFor, cred.Kind == ajar.Once
+	last, once := a.TokenFor, cred.Kind == ajar.Once || (cred.Kind == ajar.Password && !cred.Expires.IsZero())
 	if once {
 		last = onceTokenFor
 	}
@@ -217,4 +217,16 @@ func (a *Authn) throttled(ctx context.Context, in Login, id identity, wait time.
 		return err
 	}
 	return &Throttled{error: err, Wait: wait}
+}
+
+// ExpireOnce sets until when the one-time credentials of p are good.
+func ExpireOnce(ctx context.Context, store ajar.Store, p ajar.PrincipalID, until time.Time) error {
+	return store.Update(ctx, func(tx ajar.Tx) error {
+		cs, _, err := ajar.List[ajar.Credential](tx, ajar.Filter{Owner: p, States: []string{string(ajar.Once)}})
+		for _, c := range cs {
+			c.Expires = until
+			err = errors.Join(err, tx.Put(c))
+		}
+		return err
+	})
 }

@@ -205,3 +205,31 @@ func (a *Authn) Expires(hash string) time.Time {
 	}
 	return time.Time{}
 }
+
+// RevokeAll ends every token there is: after a restore nobody knows which of them were revoked since the backup.
+func RevokeAll(ctx context.Context, store ajar.Store, now time.Time) error {
+	f := ajar.Filter{Limit: 500}
+	for {
+		var next string
+		err := store.Update(ctx, func(tx ajar.Tx) (err error) {
+			var ts []*ajar.Token
+			if ts, next, err = ajar.List[ajar.Token](tx, f); err != nil {
+				return err
+			}
+			for _, t := range ts {
+				if !t.Revoked.IsZero() {
+					continue
+				}
+				t.Revoked = now
+				if err := tx.Put(t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || next == "" {
+			return err
+		}
+		f.Cursor = next
+	}
+}

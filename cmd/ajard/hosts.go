@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/authn"
+	"github.com/ajar-access/ajar/broker"
+	"github.com/ajar-access/ajar/provider/agent"
+)
+
+// hosts joins the agents' hub to the gate and the certificate authority, and keeps in the store which hosts are
+// connected to this replica.
+type hosts struct {
+	p      *plane
+	server *authn.Server
+
+	mu     sync.Mutex
+	serial map[ajar.EndpointID]string // of the certificate that a host last came with
+	here   map[ajar.EndpointID]bool
+	dirty  map[ajar.EndpointID]bool // here or not, and the store does not know
+	wake   chan struct{}
+}
+
+// A home is claimed for homeFor and claimed again every homeEvery.
+const (
+	homeFor   = 30 * time.Second
+	homeEvery = 10 * time.Second
+)
+
+func newHosts(p *plane) *hosts {
+	return &hosts{
+		p: p, server: &authn.Server{CA: p.ca, Names: p.cfg.serverNames()},
+		serial: map[ajar.EndpointID]string{}, here: map[ajar.EndpointID]bool{}, dirty: map[ajar.EndpointID]bool{},
+		wake: make(chan struct{}, 1),
+	}
+}
+
+func (h *hosts) hub() *agent.Hub {
+	return &agent.Hub{
+		Clock: h.p.clock, Log: h.p.log,
+		Server:   func() (*tls.Certificate, error) { return h.server.Certificate(nil) },
+		CA:       func() []*x509.Certificate { return []*x509.Certificate{h.p.ca.Certificate()} },
+		Identify: h.identify, Join: h.join, Renew: h.renew, Home: h.home,
+		Settings: func(ajar.EndpointID) agent.Settings { return agent.Settings{NoBreakGlass: h.p.cfg.BreakGlass == "off"} },
+	}
+}
+
+// identify asks the gate whether a certificate is still good.
+func (h *hosts) identify(ctx context.Context, cert *x509.Certificate) (ajar.EndpointID, error) {
+	ep, serial, err := authn.HostOf(cert)
+	if err != nil {
+		return "", err
+	}
+	if _, err := h.p.broker.CheckIdentity(ctx, ep, serial); err != nil {
+		return "", err
+	}
+	h.mu.Lock()
+	h.serial[ep] = serial
+	h.mu.Unlock()
+	return ep, nil
+}
+
+// join gives a host its identity. The serial is recorded before the certificate exists.
+func (h *hosts) join(ctx context.Context, j agent.Joining) (agent.Joined, error) {
+	plan := h.p.ca.Plan()
+	got, err := h.p.broker.Join(ctx, broker.Joining{TokenHash: j.TokenHash, From: j.From, Serial: plan.Serial, Expires: plan.Expires, Corr: ""})
+	if err != nil {
+		return agent.Joined{}, err
+	}
+	pem, err := h.p.ca.IssueClient(j.CSR, got.Endpoint.ID, got.Target.ID, plan)
+	if err != nil {
+		return agent.Joined{}, err
+	}
+	if got.Replaced {
+		h.p.hub.Cut(got.Endpoint.ID)
+	}
+	return agent.Joined{Endpoint: got.Endpoint.ID, Certificate: pem}, nil
+}
+
+func (h *hosts) renew(ctx context.Context, ep ajar.EndpointID, csr *x509.CertificateRequest) ([]byte, error) {
+	h.mu.Lock()
+	old := h.serial[ep]
+	h.mu.Unlock()
+	plan := h.p.ca.Plan()
+	id, err := h.p.broker.Renew(ctx, ep, old, plan.Serial, plan.Expires)
+	if err != nil {
+		return nil, err
+	}
+	return h.p.ca.IssueClient(csr, ep, id.Target, plan)
+}
+
+// removed is called by the gate when a host's identity was revoked: the host hears it at once, and is cut.
+func (h *hosts) removed(ep ajar.EndpointID, lift bool) {
+	h.p.group(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := h.p.hub.Remove(ctx, ep, lift); err != nil {
+			h.p.log.Info("removed host was not told", "endpoint", ep, "err", err)
+		}
+		h.p.hub.Cut(ep)
+		return nil
+	})
+}
+
+// home notes that a host is connected here now, or no longer. It does not wait for the store.
+func (h *hosts) home(ep ajar.EndpointID, connected bool) {
+	h.mu.Lock()
+	if connected {
+		h.here[ep] = true
+	} else {
+		delete(h.here, ep)
+	}
+	h.dirty[ep] = true
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the store's word on homes until ctx ends.
+func (h *hosts) run(ctx context.Context) error {
+	renew := time.NewTicker(homeEvery)
+	defer renew.Stop()
+	for {
+		all := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.wake:
+		case <-renew.C:
+			all = true
+		}
+		if err := h.save(ctx, all); err != nil && ctx.Err() == nil {
+			h.p.log.Warn("homes not kept", "err", err)
+		}
+	}
+}
+
+func (h *hosts) save(ctx context.Context, all bool) error {
+	h.mu.Lock()
+	say := map[ajar.EndpointID]bool{}
+	for ep := range h.dirty {
+		say[ep] = h.here[ep]
+	}
+	if all {
+		for ep := range h.here {
+			say[ep] = true
+		}
+	}
+	h.dirty = map[ajar.EndpointID]bool{}
+	h.mu.Unlock()
+	if len(say) == 0 {
+		return nil
+	}
+	until := h.p.clock().Add(homeFor)
+	err := h.p.store.Update(ctx, func(tx ajar.Tx) error {
+		for ep, here := range say {
+			owner, end := h.p.cfg.Replica, until
+			if !here {
+				owner, end = "", time.Time{}
+			}
+			if err := tx.SetHome(ep, owner, end); err != nil && ajar.KindOf(err) != ajar.NotFound {
+				return fmt.Errorf("endpoint %s: %w", ep, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		h.mu.Lock()
+		for ep := range say {
+			h.dirty[ep] = true
+		}
+		h.mu.Unlock()
+	}
+	return err
+}
+
+// joinCommand is what to type on a host that has a token.
+func (p *plane) joinCommand() string {
+	if p.cfg.AgentListen == "off" {
+		return ""
+	}
+	return strings.Join([]string{"ajar-agent join --server", p.cfg.AgentURL, "--ca-hash", p.ca.Hash(), "--token-file -"}, " ")
+}
