@@ -71,6 +71,9 @@ func (c Config) Open(_ context.Context, log *slog.Logger) (*Firewall, error) {
 	if err == nil {
 		err = f.probe()
 	}
+	if errors.Is(err, unix.EPERM) {
+		err = ajar.Because(ajar.Forbidden, err, "changing nftables needs CAP_NET_ADMIN in this network namespace")
+	}
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("open nftables: %w", err)
@@ -92,7 +95,7 @@ func (f *Firewall) probe() error {
 	b.do(msgDestroyTable, 0, "probe", func(a *attrs) { a.str(unix.NFTA_TABLE_NAME, b.table) })
 	err := f.sock.transact(b)
 	if errors.Is(err, unix.EPERM) {
-		return ajar.Errorf(ajar.Forbidden, "changing nftables needs CAP_NET_ADMIN in this network namespace")
+		return err
 	}
 	f.destroy = err == nil
 	if f.conf.OwnTable == "off" {
@@ -107,7 +110,7 @@ func (f *Firewall) probe() error {
 	case err == nil:
 		f.persist = true
 	case errors.Is(err, unix.EPERM):
-		return ajar.Errorf(ajar.Forbidden, "changing nftables needs CAP_NET_ADMIN in this network namespace")
+		return err
 	default:
 		// Without persist an owner's death would take the table along and open every port.
 		f.why = fmt.Sprintf("kernel %s cannot keep an owned table alive (6.9 can); watched and repaired", f.kernel)

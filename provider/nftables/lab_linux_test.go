@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -285,10 +287,15 @@ type keeper struct {
 
 func keep(c net.Conn) *keeper {
 	k := &keeper{conn: c, last: make(chan time.Time, 1), fault: make(chan error, 1)}
+	began := make(chan struct{})
 	go func() {
 		var last time.Time
 		for {
-			if err := talks(c); err != nil {
+			err := talks(c)
+			if last.IsZero() {
+				close(began)
+			}
+			if err != nil {
 				k.last <- last
 				k.fault <- err
 				return
@@ -296,6 +303,7 @@ func keep(c net.Conn) *keeper {
 			last = time.Now()
 		}
 	}()
+	<-began
 	return k
 }
 
@@ -372,3 +380,49 @@ func apply(t testing.TB, f *Firewall, want ajar.Ruleset) {
 		t.Fatal(err)
 	}
 }
+
+// nft runs the real program in m, as somebody else would.
+func (m *machine) nft(script string) string {
+	m.t.Helper()
+	var out []byte
+	err := m.do(func() (err error) {
+		c := exec.Command("nft", "-f", "-")
+		c.Stdin = strings.NewReader(script)
+		out, err = c.CombinedOutput()
+		return err
+	})
+	if err != nil {
+		m.t.Fatalf("nft %s: %v: %s", script, err, out)
+	}
+	return string(out)
+}
+
+// nftFails runs a script that must be refused.
+func (m *machine) nftFails(script string) {
+	m.t.Helper()
+	err := m.do(func() error {
+		c := exec.Command("nft", "-f", "-")
+		c.Stdin = strings.NewReader(script)
+		return c.Run()
+	})
+	if err == nil {
+		m.t.Errorf("nft %s was not refused", script)
+	}
+}
+
+func (m *machine) tableThere(name string) bool {
+	return m.do(func() error { return exec.Command("nft", "list", "table", "inet", name).Run() }) == nil
+}
+
+// acceptsEstablished is the rule that most rule sets begin with.
+const acceptsEstablished = `table inet admin {
+	chain input { type filter hook input priority 0; policy drop
+		ct state established,related accept
+		tcp dport { 22, 80, 2222, 3389 } accept
+		meta l4proto { icmp, ipv6-icmp, udp } accept
+	}
+	chain output { type filter hook output priority 0; policy accept
+		ct state established accept
+	}
+}
+`

@@ -174,4 +174,3 @@ func (f *Firewall) Refused(ctx context.Context) ([]ajar.Refusal, error) {
 	})
 	return rs, nil
 }
-

@@ -24,7 +24,9 @@ func (c Config) Open(context.Context, *slog.Logger) (*Firewall, error) { return 
 func (*Firewall) Apply(context.Context, ajar.Endpoint, ajar.Ruleset) error { return missing() }
 
 // ApplyAt answers Unavailable.
-func (*Firewall) ApplyAt(context.Context, ajar.Endpoint, ajar.Ruleset, uint64) error { return missing() }
+func (*Firewall) ApplyAt(context.Context, ajar.Endpoint, ajar.Ruleset, uint64) error {
+	return missing()
+}
 
 // Change answers Unavailable.
 func (*Firewall) Change(context.Context, ajar.Endpoint, ajar.Delta) error { return missing() }

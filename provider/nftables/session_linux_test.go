@@ -1,0 +1,518 @@
+package nftables
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"golang.org/x/sys/unix"
+)
+
+// early and tardy bound the last sign of life against a deadline. The machine is shared: what is far beyond a tick of the
+// kernel's clock here is the test waiting for its turn.
+const (
+	early = 60 * time.Millisecond
+	tardy = 25 * time.Millisecond
+)
+
+func wantEnd(t *testing.T, what string, last, end time.Time) {
+	t.Helper()
+	if d := last.Sub(end); d < -early || d > tardy {
+		t.Errorf("%s: last word %v after the deadline", what, d)
+	}
+}
+
+// TestSessionIsCutAtExpiryByTheKernelAlone: another table accepts what is established, conntrack picks up in the middle,
+// and no process of ours is left.
+func TestSessionIsCutAtExpiryByTheKernelAlone(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	p.host.nft(acceptsEstablished)
+	p.host.sysctl("netfilter/nf_conntrack_tcp_loose", "1")
+	f := p.host.firewall(Config{})
+	end := time.Now().Add(700 * time.Millisecond)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4, guest6)}})
+	var ks []*keeper
+	for from, to := range map[string]string{guest4: host4, guest6: host6} {
+		c, err := p.guest.dial("tcp", ap(from, 0), ap(to, 22))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ks = append(ks, keep(c))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range ks {
+		last, err := k.ended(t)
+		wantEnd(t, "session", last, end)
+		if !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("the client should see a reset, saw %v", err)
+		}
+	}
+	p.guest.wantRefused(guest4, ap(host4, 22))
+}
+
+// TestServersSideIsCutToo: the server talks without being asked.
+func TestServersSideIsCutToo(t *testing.T) {
+	p := newPair(t)
+	p.host.nft(acceptsEstablished)
+	ended := p.host.chatter(":22")
+	f := p.host.firewall(Config{})
+	end := time.Now().Add(500 * time.Millisecond)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4)}})
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f.Close()
+	wantEnd(t, "server's last byte at the client", listen(c, end.Add(300*time.Millisecond)), end)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("the server should see a reset, saw %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the server still talks")
+	}
+}
+
+// chatter serves words without end on addr to one client, and tells how it ended.
+func (m *machine) chatter(addr string) chan error {
+	m.t.Helper()
+	var l net.Listener
+	m.must(m.do(func() (err error) { l, err = net.Listen("tcp", addr); return err }))
+	m.t.Cleanup(func() { l.Close() })
+	ended := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if _, err := c.Write([]byte("word")); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	return ended
+}
+
+// listen reads until nothing more comes, and returns when the last byte came.
+func listen(c net.Conn, limit time.Time) time.Time {
+	var last time.Time
+	c.SetReadDeadline(limit)
+	b := make([]byte, 4096)
+	for {
+		if _, err := c.Read(b); err != nil {
+			return last
+		}
+		last = time.Now()
+	}
+}
+
+// TestSessionThatConntrackForgotIsCut: somebody flushes conntrack and the server speaks first, so that conntrack takes
+// the server for the side that began.
+func TestSessionThatConntrackForgotIsCut(t *testing.T) {
+	p := newPair(t)
+	p.host.nft(acceptsEstablished)
+	p.host.sysctl("netfilter/nf_conntrack_tcp_loose", "1")
+	p.host.chatter(":22")
+	f := p.host.firewall(Config{})
+	end := time.Now().Add(600 * time.Millisecond)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4)}})
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 3 {
+		p.host.forgetConnections()
+		if _, err := io.ReadFull(c, make([]byte, 400)); err != nil {
+			t.Fatalf("a live session must survive conntrack's flush: %v", err)
+		}
+	}
+	wantEnd(t, "session", listen(c, end.Add(300*time.Millisecond)), end)
+}
+
+func TestExtensionLosesNothing(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	f := p.host.firewall(Config{})
+	end := time.Now().Add(300 * time.Millisecond)
+	want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4)}}
+	if err := f.ApplyAt(t.Context(), anyEndpoint, want, 1); err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(c)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for i := range uint64(400) {
+		<-tick.C
+		end = time.Now().Add(300 * time.Millisecond)
+		d := ajar.Delta{Base: 1 + i, Rev: 2 + i, Put: []ajar.Rule{leaseOf("a", 22, end, guest4)}}
+		if err := f.Change(t.Context(), anyEndpoint, d); err != nil {
+			t.Fatal(err)
+		}
+		if i%40 == 0 {
+			p.guest.wantOpen(guest4, ap(host4, 22))
+		}
+	}
+	k.lives(t, "extended 400 times")
+	last, _ := k.ended(t)
+	wantEnd(t, "extended session", last, end)
+}
+
+func TestDrainLetsLiveSessionsGoOnUntilTheHardStop(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	p.host.nft(acceptsEstablished)
+	f := p.host.firewall(Config{})
+	end := time.Now().Add(400 * time.Millisecond)
+	stop := end.Add(500 * time.Millisecond)
+	r := leaseOf("a", 22, end, guest4)
+	r.HardStop = stop
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{r}})
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(c)
+	f.Close()
+	until(end.Add(10 * time.Millisecond))
+	p.guest.wantRefused(guest4, ap(host4, 22))
+	k.lives(t, "draining")
+	last, _ := k.ended(t)
+	wantEnd(t, "drained session", last, stop)
+}
+
+// TestRuleThatExpiredDrainsOnly: an agent that comes back finds the opening over and the session still entitled.
+func TestRuleThatExpiredDrainsOnly(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	f := p.host.firewall(Config{})
+	r := leaseOf("a", 22, time.Now().Add(time.Hour), "10.7.0.0/24")
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{r}})
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(c)
+	r.Expires, r.HardStop = time.Now().Add(-time.Second), time.Now().Add(400*time.Millisecond)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{r}})
+	p.guest.wantRefused(guest4, ap(host4, 22))
+	k.lives(t, "draining")
+	last, _ := k.ended(t)
+	wantEnd(t, "drained session", last, r.HardStop)
+}
+
+func TestRevokeCutsAtOnce(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Hour), guest4)}})
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(c)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+	at := time.Now()
+	last, _ := k.ended(t)
+	wantEnd(t, "revoked session", last, at)
+}
+
+// TestLeasesShareAnElement: the port stays open for a source while any of its leases lives.
+func TestLeasesShareAnElement(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	f := p.host.firewall(Config{})
+	long := time.Now().Add(time.Hour)
+	a, b := leaseOf("a", 22, long, guest4), leaseOf("b", 22, long.Add(time.Minute), guest4, other4)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{a, b}})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{a}})
+	p.guest.wantOpen(guest4, ap(host4, 22))
+	p.guest.wantRefused(other4, ap(host4, 22))
+	if got, err := f.Observe(t.Context(), anyEndpoint); err != nil || len(got.Allow) != 1 || !got.Allow[0].Same(a) {
+		t.Errorf("observed %v, %v", got, err)
+	}
+}
+
+// redirect puts a container behind the host, reached by DNAT on the host's own port.
+func redirect(t *testing.T, p *pair) *machine {
+	t.Helper()
+	box := newMachine(t)
+	p.host.link("box", []string{"172.30.0.1/24", "fd30::1/64"}, box, []string{"172.30.0.2/24", "fd30::2/64"})
+	box.route("0.0.0.0/0", "172.30.0.1")
+	box.route("::/0", "fd30::1")
+	p.host.sysctl("ipv4/ip_forward", "1")
+	p.host.sysctl("ipv6/conf/all/forwarding", "1")
+	p.host.nft(fmt.Sprintf(`table inet docker {
+		chain pre { type nat hook prerouting priority dstnat
+			ip daddr %s tcp dport 8022 dnat ip to 172.30.0.2:22
+			ip6 daddr %s tcp dport 8022 dnat ip6 to [fd30::2]:22
+		}
+		chain post { type nat hook postrouting priority srcnat
+			oifname box masquerade
+		}
+		chain forward { type filter hook forward priority filter; policy drop
+			ct state established,related accept
+			ct status dnat accept
+		}
+	}`, host4, host6))
+	return box
+}
+
+func TestRedirectedPortIsDecidedByWhatTheClientNamed(t *testing.T) {
+	p := newPair(t)
+	box := redirect(t, p)
+	box.serve("tcp", ":22")
+	p.host.serve("tcp", ":22")
+	p.guest.wantOpen(guest4, ap(host4, 8022))
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+	p.guest.wantOpen(guest4, ap(host4, 8022)) // the container's own 22 is nobody's guarded port
+	p.guest.wantOpen(guest6, ap(host6, 8022))
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22, 8022)})
+	p.guest.wantRefused(guest4, ap(host4, 8022))
+	p.guest.wantRefused(guest6, ap(host6, 8022))
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22, 8022), Allow: []ajar.Rule{leaseOf("a", 8022, time.Now().Add(time.Hour), guest4, guest6)}})
+	p.guest.wantOpen(guest4, ap(host4, 8022))
+	p.guest.wantOpen(guest6, ap(host6, 8022))
+	p.guest.wantRefused(other4, ap(host4, 8022))
+	p.guest.wantRefused(guest4, ap(host4, 22))
+}
+
+func TestRedirectedSessionIsCutBothWaysByTheKernelAlone(t *testing.T) {
+	for us, them := range map[string]string{host4: guest4, host6: guest6} {
+		p := newPair(t)
+		box := redirect(t, p)
+		ended := box.chatter(":22")
+		f := p.host.firewall(Config{})
+		end := time.Now().Add(500 * time.Millisecond)
+		apply(t, f, ajar.Ruleset{Guard: guardOf(8022), Allow: []ajar.Rule{leaseOf("a", 8022, end, them)}})
+		c, err := p.guest.dial("tcp", ap(them, 0), ap(us, 8022))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		wantEnd(t, "container's last byte at the client", listen(c, end.Add(300*time.Millisecond)), end)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, unix.ECONNRESET) {
+				t.Errorf("the container should see a reset, saw %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("the container still talks")
+		}
+		c.Close()
+	}
+}
+
+// TestRedirectedToOurself: what is redirected to another port of the host is decided by the port that was named.
+func TestRedirectedToOurself(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	p.host.nft(`table ip nat {
+		chain pre { type nat hook prerouting priority dstnat
+			tcp dport 2222 redirect to :22
+		}
+	}`)
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+	p.guest.wantOpen(guest4, ap(host4, 2222))
+	p.guest.wantRefused(guest4, ap(host4, 22))
+	end := time.Now().Add(400 * time.Millisecond)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22, 2222), Allow: []ajar.Rule{leaseOf("a", 2222, end, guest4)}})
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 2222))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, _ := keep(c).ended(t)
+	wantEnd(t, "redirected session", last, end)
+	p.guest.wantRefused(guest4, ap(host4, 2222))
+}
+
+// before makes a connection that is older than anything of ours, with the server's side in hand.
+func (p *pair) before(t *testing.T, from, to string) (client, server net.Conn) {
+	t.Helper()
+	var l net.Listener
+	p.host.must(p.host.do(func() (err error) { l, err = net.Listen("tcp", to); return err }))
+	t.Cleanup(func() { l.Close() })
+	client, err := p.guest.dial("tcp", ap(from, 0), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err = l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return client, server
+}
+
+// passes sends one way and reports whether it arrived.
+func passes(from, to net.Conn, limit time.Duration) error {
+	if _, err := from.Write([]byte("word")); err != nil {
+		return err
+	}
+	to.SetReadDeadline(time.Now().Add(limit))
+	_, err := io.ReadFull(to, make([]byte, 4))
+	return err
+}
+
+// TestGuardCutsConnectionsThatConntrackNeverSaw: whichever side speaks first, and is thus taken for the beginner.
+func TestGuardCutsConnectionsThatConntrackNeverSaw(t *testing.T) {
+	for us, them := range map[string]string{host4: guest4, host6: guest6} {
+		for _, serverFirst := range []bool{true, false} {
+			p := newPair(t)
+			client, server := p.before(t, them, ap(us, 22))
+			f := p.host.firewall(Config{})
+			apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+			a, b := client, server
+			if serverFirst {
+				a, b = b, a
+			}
+			for range 3 {
+				if passes(a, b, 100*time.Millisecond) == nil || passes(b, a, 100*time.Millisecond) == nil {
+					t.Fatalf("server first %v: a connection from before the guard goes on", serverFirst)
+				}
+			}
+		}
+	}
+}
+
+// TestGuardSparesConnectionsWithAnOpening: also where conntrack has them the wrong way round.
+func TestGuardSparesConnectionsWithAnOpening(t *testing.T) {
+	p := newPair(t)
+	client, server := p.before(t, guest4, ap(host4, 22))
+	f := p.host.firewall(Config{})
+	end := time.Now().Add(500 * time.Millisecond)
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4)}})
+	for range 3 {
+		if err := errors.Join(passes(server, client, patience), passes(client, server, patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(end)
+	if passes(server, client, 100*time.Millisecond) == nil || passes(client, server, 100*time.Millisecond) == nil {
+		t.Error("the connection outlives its opening")
+	}
+}
+
+func unconfirmed(by time.Time, ports ...uint16) []ajar.Guard {
+	gs := guardOf(ports...)
+	for i := range gs {
+		gs[i].ConfirmBy = by
+	}
+	return gs
+}
+
+func TestGraceSparesLiveConnectionsUntilConfirmed(t *testing.T) {
+	for _, serverFirst := range []bool{true, false} {
+		p := newPair(t)
+		client, server := p.before(t, guest4, ap(host4, 22))
+		client6, server6 := p.before(t, guest6, ap(host6, 22))
+		f := p.host.firewall(Config{})
+		apply(t, f, ajar.Ruleset{Guard: unconfirmed(time.Now().Add(time.Hour), 22)})
+		for range 3 {
+			a, b, a6, b6 := client, server, client6, server6
+			if serverFirst {
+				a, b, a6, b6 = b, a, b6, a6
+			}
+			err := errors.Join(passes(a, b, patience), passes(b, a, patience), passes(a6, b6, patience), passes(b6, a6, patience))
+			if err != nil {
+				t.Fatalf("server first %v: a live connection was not spared: %v", serverFirst, err)
+			}
+		}
+		p.guest.wantRefused(guest4, ap(host4, 22)) // new ones are not
+		apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Hour), guest6)}})
+		if err := errors.Join(passes(client6, server6, patience), passes(server6, client6, patience)); err != nil {
+			t.Errorf("the one with an opening should go on: %v", err)
+		}
+		if passes(client, server, 100*time.Millisecond) == nil || passes(server, client, 100*time.Millisecond) == nil {
+			t.Error("the one without an opening should be cut on confirmation")
+		}
+	}
+}
+
+// TestGraceSparesRedirectedConnections: conntrack alone knows those.
+func TestGraceSparesRedirectedConnections(t *testing.T) {
+	p := newPair(t)
+	box := redirect(t, p)
+	box.serve("tcp", ":22")
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 8022))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: unconfirmed(time.Now().Add(time.Hour), 8022)})
+	for range 3 {
+		if err := talks(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.guest.wantRefused(guest4, ap(host4, 8022))
+	apply(t, f, ajar.Ruleset{Guard: guardOf(8022)})
+	if err := talks(c); err == nil {
+		t.Error("not cut on confirmation")
+	}
+}
+
+// TestUnconfirmedGuardLiftsItself: also if nobody is left to do it.
+func TestUnconfirmedGuardLiftsItself(t *testing.T) {
+	p := newPair(t)
+	client, server := p.before(t, guest4, ap(host4, 22))
+	p.host.serve("tcp", ap(host6, 22))
+	f := p.host.firewall(Config{})
+	by := time.Now().Add(400 * time.Millisecond)
+	apply(t, f, ajar.Ruleset{Guard: unconfirmed(by, 22)})
+	p.guest.wantRefused(guest6, ap(host6, 22))
+	f.Close()
+	until(by)
+	p.guest.wantOpen(guest6, ap(host6, 22))
+	if err := errors.Join(passes(client, server, patience), passes(server, client, patience)); err != nil {
+		t.Errorf("the spared connection: %v", err)
+	}
+}
+
+func TestPreviewTellsWhatAGuardWouldCut(t *testing.T) {
+	p := newPair(t)
+	client, _ := p.before(t, guest4, ap(host4, 22))
+	p.before(t, guest6, ap(host6, 22))
+	p.host.serve("tcp", "127.0.0.1:22")
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(80), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Hour), guest6)}})
+	im, err := f.Preview(t.Context(), anyEndpoint, guardOf(22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(im.Listening) != 2 || im.Listening[0].Address != netip.MustParseAddr(host4) || im.Listening[0].Process == "" {
+		t.Errorf("listening: %+v", im.Listening)
+	}
+	if len(im.Connections) != 1 || im.Connections[0].Remote.String() != client.LocalAddr().String() || im.Connections[0].Port.Number != 22 {
+		t.Errorf("connections: %+v", im.Connections)
+	}
+	if err := talksOnce(client); err != nil {
+		t.Errorf("a preview changes nothing: %v", err)
+	}
+}
+
+func talksOnce(c net.Conn) error {
+	_, err := c.Write([]byte("word"))
+	return err
+}
