@@ -391,8 +391,8 @@ func (t *txn) abandon(m *ajar.Target, ep ajar.EndpointID) error {
 		if err := t.Put(l); err != nil {
 			return err
 		}
-		t.also(ajar.LeaseClosed, l.Policy, func(e *ajar.Event) {
-			e.Outcome, e.Lease, e.Request, e.Endpoint = ajar.Happened, l.ID, l.Request, ep
+		t.also(ajar.LeaseClosed, l.Target, func(e *ajar.Event) {
+			e.Outcome, e.Lease, e.Request, e.Endpoint, e.Principal = ajar.Happened, l.ID, l.Request, ep, l.Requester
 			e.Details = map[string]string{"reason": string(l.Reason), "unverified": "true"}
 			if !l.KernelEnd.IsZero() {
 				e.Details["kernelEnd"] = l.KernelEnd.Format(time.RFC3339Nano)

@@ -298,16 +298,12 @@ func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (ou
 	if err != nil {
 		return nil, "", err
 	}
-	scopes := []ajar.ID{under}
-	if under == ajar.Root {
-		scopes = everywhere
-	}
 	sel := ajar.Filter{Owner: foldID(f.Requester)}
 	if f.Live {
 		sel.States = []string{string(ajar.Opening), string(ajar.Open)}
 	}
 	err = b.view(ctx, who, func(t *txn) (err error) {
-		out, next, err = list(t, sel, scopes, f.Page, func(l *ajar.Lease) (bool, error) {
+		out, next, err = list(t, sel, t.under(under), f.Page, func(l *ajar.Lease) (bool, error) {
 			return (!f.Live || l.Live(t.now)) && t.maySee(l.Requester, l.Policy), nil
 		})
 		return err

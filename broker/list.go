@@ -83,6 +83,17 @@ func (t *txn) reach(action ajar.Action, under ajar.ID) []ajar.ID {
 	return t.rights.Scopes(t.who, action, under)
 }
 
+// under is scope as lists understand it: a management group stands for itself and its subscriptions.
+func (t *txn) under(scope ajar.ID) []ajar.ID {
+	switch {
+	case scope == ajar.Root:
+		return everywhere
+	case t.plane:
+		return []ajar.ID{scope}
+	}
+	return t.rights.Below(scope)
+}
+
 func formatCursor(scope ajar.ID, cursor string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(scope.Key() + "\n" + cursor))
 }

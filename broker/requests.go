@@ -88,10 +88,6 @@ func (b *Broker) Requests(ctx context.Context, who ajar.Caller, f RequestFilter)
 		return nil, "", err
 	}
 	sel := ajar.Filter{Owner: foldID(f.Requester)}
-	scopes := []ajar.ID{under}
-	if under == ajar.Root {
-		scopes = everywhere // whatever its scope; one's own are visible anywhere
-	}
 	switch f.State {
 	case "":
 	case ajar.Lapsed:
@@ -103,7 +99,7 @@ func (b *Broker) Requests(ctx context.Context, who ajar.Caller, f RequestFilter)
 	}
 	err = b.view(ctx, who, func(t *txn) error {
 		out = nil
-		rs, more, err := list(t, sel, scopes, f.Page, func(r *ajar.Request) (bool, error) {
+		rs, more, err := list(t, sel, t.under(under), f.Page, func(r *ajar.Request) (bool, error) {
 			return (f.State == "" || r.Now(t.now) == f.State) && t.maySee(r.Requester, r.Policy), nil
 		})
 		next = more

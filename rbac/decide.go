@@ -2,7 +2,6 @@ package rbac
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/ajar-access/ajar"
 )
@@ -21,30 +20,24 @@ func (ix *Index) DecideData(who ajar.Caller, action ajar.Action, scope ajar.ID) 
 func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *masks) ajar.Decision {
 	h := ix.holder(who)
 	if h.out {
-		return ajar.Decision{Unmet: []string{fmt.Sprintf("principal %s is disabled or unknown", shown(who))}}
+		return ajar.Decision{Unmet: []string{"principal " + shown(who) + " is disabled or unknown"}}
 	}
 	m := ms.of(action)
-	key := scopeKey(scope)
+	var buf [512]byte
+	key := appendKey(buf[:0], scope)
 	by, taken := "", -1
-	ix.walk(key, func(k string) {
-		n := h.nodes[k]
-		if n == nil {
-			return
-		}
+	ix.walk(key, func(n *node, last bool) {
 		for _, d := range n.denies {
-			if taken < 0 && m.denies.has(d) && (!ix.denies[d].notBelow || k == key) {
+			if taken < 0 && m.denies.has(d) && (last || !ix.denies[d].notBelow) {
 				taken = d
 			}
 		}
-		if by == "" {
-			for _, r := range n.roles {
-				if m.roles.has(r.role) {
-					by = r.by
-					break
-				}
+		for i := 0; by == "" && i < len(n.roles); i++ {
+			if m.roles.has(n.roles[i].role) {
+				by = n.roles[i].by
 			}
 		}
-	})
+	}, h)
 	switch {
 	case taken >= 0:
 		d := ix.denies[taken]
@@ -52,16 +45,28 @@ func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *
 	case by != "":
 		return ajar.Decision{Allow: true, By: by}
 	}
-	return ajar.Decision{Unmet: []string{ix.missing(who, action, scope, ms)}}
+	return ajar.Decision{Unmet: []string{"The client " + shown(who) + " does not have authorization to perform action '" + string(action) + "' over scope '" + string(scope) + "'." + m.advice}}
 }
 
-// walk visits the scopes that key inherits from and key itself, the widest first.
-func (ix *Index) walk(key string, visit func(k string)) {
-	if key == "" || key[0] != '/' {
+// suggested lists roles to advise, the most powerful first.
+var suggested = []ajar.RoleID{Owner, Contributor, UserAccessAdministrator, VirtualMachineContributor, SecurityAdmin, JITApprover, Reader, JITRequester}
+
+// walk visits what h holds at the scopes that key inherits from and at key itself, the widest first.
+func (ix *Index) walk(key []byte, visit func(n *node, last bool), h *holder) {
+	ix.scopes(key, func(k []byte) {
+		if n := h.nodes[string(k)]; n != nil {
+			visit(n, string(k) == string(key))
+		}
+	})
+}
+
+// scopes lists the scopes that key inherits from and key itself, the widest first.
+func (ix *Index) scopes(key []byte, visit func(k []byte)) {
+	if len(key) == 0 || key[0] != '/' {
 		return
 	}
-	visit("/")
-	if key == "/" {
+	visit(key[:1])
+	if len(key) == 1 {
 		return
 	}
 	segment := 0
@@ -70,41 +75,37 @@ func (ix *Index) walk(key string, visit func(k string)) {
 			continue
 		}
 		segment++
-		k := key[:i]
-		if segment == 2 || segment == 4 {
-			above := ix.above[k]
+		if (segment == 2 || segment == 4) && len(ix.above) > 0 {
+			above := ix.above[string(key[:i])]
 			for j := len(above) - 1; j >= 0; j-- {
-				visit(above[j])
+				visit([]byte(above[j]))
 			}
 		}
-		visit(k)
+		visit(key[:i])
 	}
 }
 
-// suggested lists roles to advise, the least powerful first.
-var suggested = []ajar.RoleID{JITRequester, Reader, JITApprover, SecurityAdmin, VirtualMachineContributor, UserAccessAdministrator, Contributor, Owner}
-
-func (ix *Index) missing(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *masks) string {
-	text := fmt.Sprintf("The client %s does not have authorization to perform action '%s' over scope '%s'.", shown(who), action, scope)
-	a := strings.ToLower(string(action))
-	for _, id := range suggested {
-		for _, r := range ix.roles {
-			if r.id == id && r.grants(a, ms.data) {
-				return text + fmt.Sprintf(" A role such as '%s', assigned there or above, would give it.", r.name)
-			}
+// appendKey is scopeKey for a buffer.
+func appendKey(b []byte, s ajar.ID) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if c >= 0x80 {
+			return append(b[:0], scopeKey(s)...)
 		}
-	}
-	for _, r := range ix.roles {
-		if r.grants(a, ms.data) {
-			return text + fmt.Sprintf(" A role such as '%s', assigned there or above, would give it.", r.name)
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
 		}
+		b = append(b, c)
 	}
-	return text + " No role that exists would give it."
+	for len(b) > 1 && b[len(b)-1] == '/' {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 func shown(who ajar.Caller) string {
 	if who.Name == "" {
-		return fmt.Sprintf("with object id '%s'", who.Principal)
+		return "with object id '" + string(who.Principal) + "'"
 	}
-	return fmt.Sprintf("'%s' with object id '%s'", who.Name, who.Principal)
+	return "'" + who.Name + "' with object id '" + string(who.Principal) + "'"
 }

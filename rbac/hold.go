@@ -12,14 +12,12 @@ import (
 func (ix *Index) Administers(who ajar.Caller, scope ajar.ID) bool {
 	h := ix.holder(who)
 	yes := false
-	ix.walk(scopeKey(scope), func(k string) {
-		if n := h.nodes[k]; n != nil {
-			for _, r := range n.roles {
-				id := ix.roles[r.role].id
-				yes = yes || strings.EqualFold(string(id), string(Owner)) || strings.EqualFold(string(id), string(UserAccessAdministrator))
-			}
+	ix.walk([]byte(scopeKey(scope)), func(n *node, _ bool) {
+		for _, r := range n.roles {
+			id := ix.roles[r.role].id
+			yes = yes || strings.EqualFold(string(id), string(Owner)) || strings.EqualFold(string(id), string(UserAccessAdministrator))
 		}
-	})
+	}, h)
 	return yes
 }
 
@@ -30,18 +28,16 @@ func (ix *Index) Lacks(who ajar.Caller, perms []ajar.Permission, scope ajar.ID) 
 	h := ix.holder(who)
 	key := scopeKey(scope)
 	var mine, against []permission
-	ix.walk(key, func(k string) {
-		if n := h.nodes[k]; n != nil {
-			for _, r := range n.roles {
-				mine = append(mine, ix.roles[r.role].perms...)
-			}
-			for _, d := range n.denies {
-				if !ix.denies[d].notBelow || k == key {
-					against = append(against, ix.denies[d].role.perms...)
-				}
+	ix.walk([]byte(key), func(n *node, last bool) {
+		for _, r := range n.roles {
+			mine = append(mine, ix.roles[r.role].perms...)
+		}
+		for _, d := range n.denies {
+			if last || !ix.denies[d].notBelow {
+				against = append(against, ix.denies[d].role.perms...)
 			}
 		}
-	})
+	}, h)
 	for k, n := range h.nodes {
 		if k != key && ix.Covers(ajar.ID(key), ajar.ID(k)) {
 			for _, d := range n.denies {

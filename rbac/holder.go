@@ -3,7 +3,6 @@ package rbac
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/ajar-access/ajar"
 )
@@ -28,26 +27,28 @@ type held struct {
 
 // holders keeps compiled callers until they hold too much together; then all go, and who asks next is compiled anew.
 type holders struct {
-	m sync.Map
-	n atomic.Int64
+	mu sync.RWMutex
+	of map[ajar.PrincipalID]*holder
+	n  int
 }
 
 const maxHeld = 300_000
 
 func (ix *Index) holder(who ajar.Caller) *holder {
-	cache := ix.holders.Load()
-	if h, ok := cache.m.Load(who.Principal); ok {
-		if h := h.(*holder); slices.Equal(h.claimed, who.Groups) {
-			return h
-		}
+	c := &ix.holders
+	c.mu.RLock()
+	h := c.of[who.Principal]
+	c.mu.RUnlock()
+	if h != nil && slices.Equal(h.claimed, who.Groups) {
+		return h
 	}
 	h, n := ix.compile(who)
-	if cache.n.Add(int64(n)) > maxHeld {
-		cache = &holders{}
-		cache.n.Store(int64(n))
-		ix.holders.Store(cache)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n += n; c.n > maxHeld || c.of == nil {
+		c.of, c.n = map[ajar.PrincipalID]*holder{}, n
 	}
-	cache.m.Store(who.Principal, h)
+	c.of[who.Principal] = h
 	return h
 }
 

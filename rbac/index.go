@@ -1,6 +1,7 @@
 package rbac
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ type Index struct {
 	below    map[string][]string // a management group → the subscriptions in it, nested ones included
 
 	control, data masks // by action: which roles grant it, which denies take it
-	holders       atomic.Pointer[holders]
+	holders       holders
 }
 
 type role struct {
@@ -91,9 +92,8 @@ func New(d Data) *Index {
 		}
 	}
 	ix.nest(d.ManagementGroups)
-	ix.control = masks{ix: ix}
-	ix.data = masks{ix: ix, data: true}
-	ix.holders.Store(&holders{})
+	ix.control.ix = ix
+	ix.data.ix, ix.data.data = ix, true
 	return ix
 }
 
@@ -178,13 +178,19 @@ func (r role) grants(action string, data bool) bool {
 // masks remembers, per action, which roles grant it and which denies take it. It is bounded, since actions may come
 // from outside.
 type masks struct {
-	ix   *Index
-	data bool
-	m    sync.Map
-	n    atomic.Int32
+	ix    *Index
+	data  bool
+	known atomic.Pointer[map[ajar.Action]*mask]
+	mu    sync.Mutex // held to replace known
 }
 
-type mask struct{ roles, denies bits }
+// maxActions bounds the actions that are remembered.
+const maxActions = 1000
+
+type mask struct {
+	roles, denies bits
+	advice        string // which role would give the action
+}
 
 type bits []uint64
 
@@ -192,14 +198,36 @@ func (b bits) has(i int) bool { return b[i>>6]&(1<<(i&63)) != 0 }
 func (b bits) add(i int)      { b[i>>6] |= 1 << (i & 63) }
 
 func (ms *masks) of(action ajar.Action) *mask {
-	if m, ok := ms.m.Load(action); ok {
-		return m.(*mask)
+	known := ms.known.Load()
+	if known != nil {
+		if m := (*known)[action]; m != nil {
+			return m
+		}
 	}
-	m := &mask{make(bits, len(ms.ix.roles)/64+1), make(bits, len(ms.ix.denies)/64+1)}
+	m := ms.make(action)
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	more := map[ajar.Action]*mask{action: m}
+	if known = ms.known.Load(); known != nil {
+		if len(*known) >= maxActions {
+			return m
+		}
+		maps.Copy(more, *known)
+	}
+	ms.known.Store(&more)
+	return m
+}
+
+func (ms *masks) make(action ajar.Action) *mask {
+	m := &mask{roles: make(bits, len(ms.ix.roles)/64+1), denies: make(bits, len(ms.ix.denies)/64+1)}
 	a := strings.ToLower(string(action))
+	advise := -1
 	for i, r := range ms.ix.roles {
 		if r.grants(a, ms.data) {
 			m.roles.add(i)
+			if advise < 0 || slices.Index(suggested, r.id) > slices.Index(suggested, ms.ix.roles[advise].id) {
+				advise = i
+			}
 		}
 	}
 	for i, d := range ms.ix.denies {
@@ -207,8 +235,8 @@ func (ms *masks) of(action ajar.Action) *mask {
 			m.denies.add(i)
 		}
 	}
-	if ms.n.Add(1) <= 4096 {
-		ms.m.Store(action, m)
+	if m.advice = " No role that exists would give it."; advise >= 0 {
+		m.advice = " A role such as '" + ms.ix.roles[advise].name + "', assigned there or above, would give it."
 	}
 	return m
 }

@@ -23,7 +23,7 @@ func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []aj
 	var found []string
 	for _, u := range ix.prefixes(scopeKey(under)) {
 		whole := false
-		ix.walk(u, func(k string) { whole = whole || gives(k) })
+		ix.scopes([]byte(u), func(k []byte) { whole = whole || gives(string(k)) })
 		if whole {
 			found = append(found, u)
 			continue
@@ -41,6 +41,9 @@ func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []aj
 	}
 	return widest(found)
 }
+
+// Below is scope as it can be compared as text: itself, and the subscriptions of a management group.
+func (ix *Index) Below(scope ajar.ID) []ajar.ID { return widest(ix.prefixes(scopeKey(scope))) }
 
 // prefixes is k, or the subscriptions of a management group: what can be compared as text.
 func (ix *Index) prefixes(k string) []string {
@@ -62,7 +65,7 @@ func isManagementGroup(k string) bool {
 // management groups included.
 func (ix *Index) Covers(outer, inner ajar.ID) bool {
 	o, yes := scopeKey(outer), false
-	ix.walk(scopeKey(inner), func(k string) { yes = yes || k == o })
+	ix.scopes([]byte(scopeKey(inner)), func(k []byte) { yes = yes || string(k) == o })
 	return yes
 }
 

@@ -1,0 +1,326 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/rbac"
+)
+
+// AssignmentFilter selects role assignments. Zero fields do not filter.
+type AssignmentFilter struct {
+	Scope     ajar.ID // at and below
+	Principal ajar.PrincipalID
+	Role      ajar.RoleID
+	Page      Page
+}
+
+// PutRoleAssignment gives a role (RoleAssignmentWrite at its scope). Nobody grants more than they hold: unless the
+// caller is Owner or User Access Administrator there, it must hold every permission of the role. Of an assignment that
+// exists, Description alone can change.
+func (b *Broker) PutRoleAssignment(ctx context.Context, who ajar.Caller, a ajar.RoleAssignment) (*ajar.RoleAssignment, error) {
+	bad := checkAssignment(&a)
+	var out *ajar.RoleAssignment
+	err := b.do(ctx, who, op{action: ajar.RoleAssignmentWrite, scope: a.Scope, bad: bad}, func(t *txn) error {
+		p, err := t.principal(a.Principal)
+		if err != nil {
+			return err
+		}
+		r, err := t.role(a.Role)
+		if err != nil {
+			return err
+		}
+		t.event.Principal = p.ID
+		t.detail("role", r.Name)
+		t.detail("principal", p.Name)
+		if !t.assignable(r.AssignableScopes, a.Scope) {
+			return ajar.Errorf(ajar.Invalid, "%s cannot be assigned at %s; it can at and below %s", r.Name, a.Scope, r.AssignableScopes[0])
+		}
+		if err := t.holdsAll(r.Name, r.Permissions, a.Scope); err != nil {
+			return err
+		}
+		if err := t.knownScope(a.Scope); err != nil {
+			return err
+		}
+		old, err := t.sameAssignment(&a)
+		if err != nil {
+			return err
+		}
+		fresh := a
+		out = &fresh
+		if old == nil {
+			stamped(t, out)
+			out.PrincipalKind, out.Role = p.Kind, r.ID
+			if out.ID == "" {
+				out.ID = strings.ToLower(b.NewID())
+			}
+		} else {
+			old.Description = a.Description
+			out = old
+		}
+		return t.Put(out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func checkAssignment(a *ajar.RoleAssignment) (err error) {
+	if a.ID != "" {
+		if a.ID, err = guid("the assignment", a.ID); err != nil {
+			return err
+		}
+	}
+	p, err := guid("the principal", string(a.Principal))
+	if err != nil {
+		return err
+	}
+	r, err := guid("the role", string(a.Role))
+	if err != nil {
+		return err
+	}
+	a.Principal, a.Role = ajar.PrincipalID(p), ajar.RoleID(r)
+	if a.Scope, err = readID(a.Scope, scope); err != nil {
+		return err
+	}
+	return text("the description", a.Description, ajar.MaxText)
+}
+
+// knownScope refuses a management group that does not exist; other scopes exist by being named.
+func (t *txn) knownScope(at ajar.ID) error {
+	if !strings.EqualFold(at.Type(), managementGroupType) {
+		return nil
+	}
+	_, err := ajar.Get[ajar.ManagementGroup](t, at.Key())
+	if errors.Is(err, ajar.NotFound) {
+		return ajar.Errorf(ajar.NotFound, "there is no management group %s", at)
+	}
+	return err
+}
+
+// sameAssignment finds the stored assignment of a's ID, which must say the same, or nil. Another one that says the same
+// is a Conflict.
+func (t *txn) sameAssignment(a *ajar.RoleAssignment) (*ajar.RoleAssignment, error) {
+	held, _, err := ajar.List[ajar.RoleAssignment](t, ajar.Filter{Owner: a.Principal})
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range held {
+		if h.ID != a.ID && strings.EqualFold(string(h.Role), string(a.Role)) && h.Scope.Equal(a.Scope) {
+			return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentExists", Msg: "the same role is assigned there already, as " + h.ID}
+		}
+	}
+	if a.ID == "" {
+		return nil, nil
+	}
+	old, err := ajar.Get[ajar.RoleAssignment](t, a.ID)
+	if errors.Is(err, ajar.NotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if old.Principal != a.Principal || !strings.EqualFold(string(old.Role), string(a.Role)) || !old.Scope.Equal(a.Scope) {
+		return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentUpdateNotPermitted", Msg: "of an assignment that exists only the description can change; delete it and make another"}
+	}
+	return old, nil
+}
+
+// DeleteRoleAssignment takes a role away (RoleAssignmentDelete at its scope). The last Owner at / stays.
+func (b *Broker) DeleteRoleAssignment(ctx context.Context, who ajar.Caller, id string) (existed bool, err error) {
+	key, bad := guid("the assignment", id)
+	var a *ajar.RoleAssignment
+	o := op{action: ajar.RoleAssignmentDelete, scope: ajar.Root, bad: bad, may: func(t *txn) (err error) {
+		a, err = ajar.Get[ajar.RoleAssignment](t, key)
+		if errors.Is(err, ajar.NotFound) {
+			a = nil
+			return t.need(ajar.RoleAssignmentDelete, ajar.Root)
+		} else if err != nil {
+			return err
+		}
+		t.event.Scope, t.event.Principal = a.Scope, a.Principal
+		return t.need(ajar.RoleAssignmentDelete, a.Scope)
+	}}
+	err = b.do(ctx, who, o, func(t *txn) error {
+		if existed = a != nil; !existed {
+			return nil
+		}
+		t.detail("role", string(a.Role))
+		if err := t.Delete(ajar.KindRoleAssignment, key); err != nil {
+			return err
+		}
+		if a.Scope == ajar.Root && strings.EqualFold(string(a.Role), string(rbac.Owner)) {
+			return t.ownerStays()
+		}
+		return nil
+	})
+	return existed && err == nil, err
+}
+
+// RoleAssignment reads one (RoleAssignmentRead at its scope, or one's own).
+func (b *Broker) RoleAssignment(ctx context.Context, who ajar.Caller, id string) (*ajar.RoleAssignment, error) {
+	key, err := guid("the assignment", id)
+	if err != nil {
+		return nil, err
+	}
+	var a *ajar.RoleAssignment
+	err = b.view(ctx, who, func(t *txn) (err error) {
+		a, err = ajar.Get[ajar.RoleAssignment](t, key)
+		if errors.Is(err, ajar.NotFound) {
+			return &ajar.Error{Kind: ajar.NotFound, Code: "RoleAssignmentNotFound", Msg: "there is no role assignment " + key}
+		} else if err != nil || t.self(a.Principal) {
+			return err
+		}
+		return t.need(ajar.RoleAssignmentRead, a.Scope)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// RoleAssignments lists those that the caller may read.
+func (b *Broker) RoleAssignments(ctx context.Context, who ajar.Caller, f AssignmentFilter) (out []*ajar.RoleAssignment, next string, err error) {
+	under, err := scope(f.Scope)
+	if err != nil {
+		return nil, "", err
+	}
+	sel := ajar.Filter{Owner: foldID(f.Principal), Ref: strings.ToLower(string(f.Role))}
+	err = b.view(ctx, who, func(t *txn) (err error) {
+		out, next, err = list(t, sel, t.under(under), f.Page, func(a *ajar.RoleAssignment) (bool, error) {
+			return t.self(a.Principal) || t.can(ajar.RoleAssignmentRead, a.Scope), nil
+		})
+		return err
+	})
+	return out, next, err
+}
+
+// PutDenyAssignment takes permissions away (DenyAssignmentWrite at its scope, and Owner or User Access Administrator
+// there). One that would leave no Owner able to remove it is refused.
+func (b *Broker) PutDenyAssignment(ctx context.Context, who ajar.Caller, d ajar.DenyAssignment) (*ajar.DenyAssignment, error) {
+	bad := checkDeny(&d)
+	var out *ajar.DenyAssignment
+	err := b.do(ctx, who, op{action: ajar.DenyAssignmentWrite, scope: d.Scope, bad: bad}, func(t *txn) error {
+		if err := t.administers(d.Scope, "a deny assignment overrules every role"); err != nil {
+			return err
+		}
+		if err := t.knownScope(d.Scope); err != nil {
+			return err
+		}
+		out = &ajar.DenyAssignment{ID: d.ID, Name: d.Name, Scope: d.Scope, Permissions: d.Permissions, Principals: d.Principals,
+			ExcludePrincipals: d.ExcludePrincipals, NotBelow: d.NotBelow, Created: t.now}
+		if d.ID == "" {
+			out.ID = strings.ToLower(b.NewID())
+		} else if old, err := ajar.Get[ajar.DenyAssignment](t, d.ID); err == nil {
+			if err := t.administers(old.Scope, "the deny assignment was at "+string(old.Scope)); err != nil {
+				return err
+			}
+			out.Stamp, out.Created = old.Stamp, old.Created
+		} else if !errors.Is(err, ajar.NotFound) {
+			return err
+		}
+		t.detail("name", out.Name)
+		if err := t.Put(out); err != nil {
+			return err
+		}
+		return t.removable(out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func checkDeny(d *ajar.DenyAssignment) (err error) {
+	if d.ID != "" {
+		if d.ID, err = guid("the deny assignment", d.ID); err != nil {
+			return err
+		}
+	}
+	if d.Scope, err = readID(d.Scope, scope); err != nil {
+		return err
+	}
+	if err := word("the name", d.Name, 128); err != nil {
+		return err
+	}
+	if err := checkPermissions(d.Permissions); err != nil {
+		return err
+	}
+	if len(d.Principals) == 0 || len(d.Principals) > 1000 || len(d.ExcludePrincipals) > 1000 {
+		return ajar.Errorf(ajar.Invalid, "a deny assignment names between 1 and 1000 principals, and excludes at most 1000")
+	}
+	for _, list := range []*[]ajar.PrincipalID{&d.Principals, &d.ExcludePrincipals} {
+		read := make([]ajar.PrincipalID, len(*list))
+		for i, p := range *list {
+			id, err := guid("the principal", string(p))
+			if err != nil {
+				return err
+			}
+			read[i] = ajar.PrincipalID(id)
+		}
+		*list = read
+	}
+	return nil
+}
+
+// removable refuses a deny that no Owner at / could take away again. It is asked once d is written.
+func (t *txn) removable(d *ajar.DenyAssignment) error {
+	if err := t.rebuild(); err != nil {
+		return err
+	}
+	owners, err := t.owners()
+	if err != nil {
+		return err
+	}
+	for _, o := range owners {
+		if t.rights.Decide(ajar.Caller{Principal: o.ID}, ajar.DenyAssignmentDelete, d.Scope).Allow {
+			return nil
+		}
+	}
+	return ajar.Errorf(ajar.Conflict, "no Owner at / could remove this deny assignment again; exclude somebody, or leave %s out", ajar.DenyAssignmentDelete)
+}
+
+// DeleteDenyAssignment gives back what a deny took (DenyAssignmentDelete at its scope, and Owner or User Access
+// Administrator there).
+func (b *Broker) DeleteDenyAssignment(ctx context.Context, who ajar.Caller, id string) (existed bool, err error) {
+	key, bad := guid("the deny assignment", id)
+	var d *ajar.DenyAssignment
+	o := op{action: ajar.DenyAssignmentDelete, scope: ajar.Root, bad: bad, may: func(t *txn) (err error) {
+		d, err = ajar.Get[ajar.DenyAssignment](t, key)
+		if errors.Is(err, ajar.NotFound) {
+			d = nil
+			return t.need(ajar.DenyAssignmentDelete, ajar.Root)
+		} else if err != nil {
+			return err
+		}
+		t.event.Scope = d.Scope
+		if err := t.need(ajar.DenyAssignmentDelete, d.Scope); err != nil {
+			return err
+		}
+		return t.administers(d.Scope, "a deny assignment overrules every role")
+	}}
+	err = b.do(ctx, who, o, func(t *txn) error {
+		if existed = d != nil; !existed {
+			return nil
+		}
+		t.detail("name", d.Name)
+		return t.Delete(ajar.KindDenyAssignment, key)
+	})
+	return existed && err == nil, err
+}
+
+// DenyAssignments lists those at and below under that the caller may read.
+func (b *Broker) DenyAssignments(ctx context.Context, who ajar.Caller, under ajar.ID, page Page) (out []*ajar.DenyAssignment, next string, err error) {
+	if under, err = scope(under); err != nil {
+		return nil, "", err
+	}
+	err = b.view(ctx, who, func(t *txn) (err error) {
+		out, next, err = list(t, ajar.Filter{}, t.under(under), page, func(d *ajar.DenyAssignment) (bool, error) {
+			return t.can(ajar.DenyAssignmentRead, d.Scope), nil
+		})
+		return err
+	})
+	return out, next, err
+}

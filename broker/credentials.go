@@ -1,0 +1,269 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// maxCredentials bounds what one principal can sign in with.
+const maxCredentials = 20
+
+// CredentialWrite and its kin are what verbs about sign-in are recorded as. One's own need no right; other people's
+// need PrincipalWrite, and everything they hold.
+const (
+	CredentialWrite  ajar.Action = "Ajar.Access/principals/credentials/write"
+	CredentialDelete ajar.Action = "Ajar.Access/principals/credentials/delete"
+	TokenWrite       ajar.Action = "Ajar.Access/principals/tokens/write"
+	TokenRevoke      ajar.Action = "Ajar.Access/principals/tokens/revoke/action"
+)
+
+// mayChange authorizes changing how p signs in.
+func (t *txn) mayChange(id ajar.PrincipalID) error {
+	t.event.Principal = id
+	if t.self(id) {
+		t.event.By = "oneself"
+		return nil
+	}
+	if err := t.need(ajar.PrincipalWrite, ajar.Root); err != nil {
+		return err
+	}
+	p, err := t.principal(id)
+	if err != nil {
+		return err
+	}
+	return t.outranks(p)
+}
+
+// PutCredential gives a principal a way to prove itself: oneself, or with PrincipalWrite somebody who holds no more
+// than the caller. c.Hash is handed in; the secret itself never comes here. A password replaces the one before; set by
+// somebody else, it ends the principal's tokens.
+func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Credential) (*ajar.Credential, error) {
+	bad := b.checkCredential(&c)
+	out := &ajar.Credential{}
+	o := op{action: CredentialWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(c.Principal) }}
+	err := b.do(ctx, who, o, func(t *txn) error {
+		p, err := t.principal(c.Principal)
+		if err != nil {
+			return err
+		}
+		if p.Kind == ajar.Group {
+			return ajar.Errorf(ajar.Invalid, "%s is a group; groups do not sign in", p.Name)
+		}
+		if !c.Expires.IsZero() && !c.Expires.After(t.now) {
+			return ajar.Errorf(ajar.Invalid, "the credential would have expired already")
+		}
+		t.detail("kind", string(c.Kind))
+		have, _, err := ajar.List[ajar.Credential](t, ajar.Filter{Owner: p.ID})
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, h := range have {
+			if c.Kind == ajar.Password && h.Kind == ajar.Password {
+				if err := t.Delete(ajar.KindCredential, h.ID); err != nil {
+					return err
+				}
+				continue
+			}
+			n++
+		}
+		if n >= maxCredentials {
+			return ajar.Errorf(ajar.TooMany, "%s has %d credentials, which is the most there can be; delete some first", p.Name, n)
+		}
+		if c.Kind == ajar.Password && !t.self(p.ID) {
+			if err := t.endTokens(p.ID); err != nil {
+				return err
+			}
+		}
+		*out = c
+		out.Stamp, out.Created, out.ID = ajar.Stamp{}, t.now, strings.ToLower(b.NewID())
+		return t.Put(out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return shown(out), nil
+}
+
+func (b *Broker) checkCredential(c *ajar.Credential) error {
+	id, err := guid("the principal", string(c.Principal))
+	if err != nil {
+		return err
+	}
+	c.Principal, c.Expires = ajar.PrincipalID(id), trim(c.Expires)
+	switch c.Kind {
+	case ajar.Password, ajar.Secret, ajar.Once:
+	default:
+		return ajar.Errorf(ajar.Invalid, "a credential is a password or a secret, not a %.40q", c.Kind)
+	}
+	if c.Hash == "" {
+		return ajar.Errorf(ajar.Invalid, "a credential needs a hash")
+	}
+	if err := word("the hash", c.Hash, 512); err != nil {
+		return err
+	}
+	if c.Expires.Year() > 9999 {
+		return ajar.Errorf(ajar.Invalid, "the credential's end lies beyond the year 9999")
+	}
+	return word("the hint", c.Hint, 16)
+}
+
+// Credentials lists a principal's credentials without their hashes: one's own, or with PrincipalRead.
+func (b *Broker) Credentials(ctx context.Context, who ajar.Caller, of ajar.PrincipalID) (out []*ajar.Credential, err error) {
+	key, err := guid("the principal", string(of))
+	if err != nil {
+		return nil, err
+	}
+	err = b.view(ctx, who, func(t *txn) error {
+		if err := t.mayReadSignIn(ajar.PrincipalID(key)); err != nil {
+			return err
+		}
+		out, _, err = ajar.List[ajar.Credential](t, ajar.Filter{Owner: ajar.PrincipalID(key)})
+		for i := range out {
+			out[i] = shown(out[i])
+		}
+		return err
+	})
+	return out, err
+}
+
+func (t *txn) mayReadSignIn(of ajar.PrincipalID) error {
+	if t.self(of) {
+		return nil
+	}
+	return t.need(ajar.PrincipalRead, ajar.Root)
+}
+
+// DeleteCredential removes a credential: one's own, or with PrincipalWrite somebody's who holds no more than the
+// caller.
+func (b *Broker) DeleteCredential(ctx context.Context, who ajar.Caller, id string) (existed bool, err error) {
+	key, bad := guid("the credential", id)
+	var c *ajar.Credential
+	o := op{action: CredentialDelete, scope: ajar.Root, bad: bad, may: func(t *txn) (err error) {
+		c, err = ajar.Get[ajar.Credential](t, key)
+		if errors.Is(err, ajar.NotFound) {
+			c = nil
+			return t.need(ajar.PrincipalWrite, ajar.Root)
+		} else if err != nil {
+			return err
+		}
+		return t.mayChange(c.Principal)
+	}}
+	err = b.do(ctx, who, o, func(t *txn) error {
+		if existed = c != nil; !existed {
+			return nil
+		}
+		t.detail("kind", string(c.Kind))
+		return t.Delete(ajar.KindCredential, key)
+	})
+	return existed && err == nil, err
+}
+
+// shown is c without what must not leave.
+func shown(c *ajar.Credential) *ajar.Credential {
+	d := *c
+	d.Hash = ""
+	return &d
+}
+
+// PutToken records a bearer token that was made for the caller. Name, Hash and Expires are read.
+func (b *Broker) PutToken(ctx context.Context, who ajar.Caller, k ajar.Token) (*ajar.Token, error) {
+	bad := digest("the token", k.Hash)
+	if bad == nil {
+		bad = word("the token's name", k.Name, 128)
+	}
+	if bad == nil && k.Expires.Year() > 9999 {
+		bad = ajar.Errorf(ajar.Invalid, "the token's end lies beyond the year 9999")
+	}
+	var out *ajar.Token
+	o := op{action: TokenWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(t.who.Principal) }}
+	err := b.do(ctx, who, o, func(t *txn) error {
+		if !k.Expires.After(t.now) {
+			return ajar.Errorf(ajar.Invalid, "the token would have expired already")
+		}
+		out = &ajar.Token{Hash: k.Hash, Principal: t.who.Principal, Name: k.Name, From: t.who.From.WithZone(""), Created: t.now, Expires: trim(k.Expires)}
+		t.detail("name", k.Name)
+		t.detail("token", k.Hash[:8])
+		return t.Put(out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Tokens lists a principal's tokens, revoked and expired ones included: one's own, or with PrincipalRead.
+func (b *Broker) Tokens(ctx context.Context, who ajar.Caller, of ajar.PrincipalID, page Page) (out []*ajar.Token, next string, err error) {
+	key, err := guid("the principal", string(of))
+	if err != nil {
+		return nil, "", err
+	}
+	err = b.view(ctx, who, func(t *txn) (err error) {
+		if err := t.mayReadSignIn(ajar.PrincipalID(key)); err != nil {
+			return err
+		}
+		out, next, err = list(t, ajar.Filter{Owner: ajar.PrincipalID(key)}, everywhere, page, func(*ajar.Token) (bool, error) { return true, nil })
+		return err
+	})
+	return out, next, err
+}
+
+// RevokeToken ends a token, named by its hash or by the first eight or more digits of it: one's own, or with
+// PrincipalWrite one of principal of.
+func (b *Broker) RevokeToken(ctx context.Context, who ajar.Caller, of ajar.PrincipalID, hash string) (*ajar.Token, error) {
+	key, bad := guid("the principal", string(of))
+	if bad == nil && (len(hash) < 8 || len(hash) > 64 || strings.Trim(hash, "0123456789abcdef") != "") {
+		bad = ajar.Errorf(ajar.Invalid, "name the token by at least eight digits of its hash")
+	}
+	var out *ajar.Token
+	o := op{action: TokenRevoke, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(ajar.PrincipalID(key)) }}
+	err := b.do(ctx, who, o, func(t *txn) error {
+		out = nil
+		tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: ajar.PrincipalID(key)})
+		if err != nil {
+			return err
+		}
+		for _, k := range tokens {
+			if !strings.HasPrefix(k.Hash, hash) {
+				continue
+			}
+			if out != nil {
+				return ajar.Errorf(ajar.Conflict, "more than one token begins with %s; give more digits", hash)
+			}
+			out = k
+		}
+		if out == nil {
+			return &ajar.Error{Kind: ajar.NotFound, Code: "TokenNotFound", Msg: fmt.Sprintf("there is no token %s", hash)}
+		}
+		t.detail("token", out.Hash[:8])
+		return t.endToken(out)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (t *txn) endToken(k *ajar.Token) error {
+	if !k.Revoked.IsZero() {
+		return nil
+	}
+	k.Revoked = t.now
+	return t.Put(k)
+}
+
+// endTokens ends all tokens of a principal that are still good.
+func (t *txn) endTokens(of ajar.PrincipalID) error {
+	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: of})
+	for i := 0; err == nil && i < len(tokens); i++ {
+		if t.now.Before(tokens[i].Expires) || tokens[i].Expires.Equal(time.Time{}) {
+			err = t.endToken(tokens[i])
+		}
+	}
+	return err
+}
