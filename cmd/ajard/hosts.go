@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type hosts struct {
 	here   map[ajar.EndpointID]bool
 	dirty  map[ajar.EndpointID]bool // here or not, and the store does not know
 	wake   chan struct{}
+	// Hosts that were removed and are not cut yet.
+	leaving map[ajar.EndpointID]chan struct{}
 }
 
 // A home is claimed for homeFor and claimed again every homeEvery.
@@ -38,7 +41,7 @@ func newHosts(p *plane) *hosts {
 	return &hosts{
 		p: p, server: &authn.Server{CA: p.ca, Names: p.cfg.serverNames()},
 		serial: map[ajar.EndpointID]string{}, here: map[ajar.EndpointID]bool{}, dirty: map[ajar.EndpointID]bool{},
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), leaving: map[ajar.EndpointID]chan struct{}{},
 	}
 }
 
@@ -59,12 +62,32 @@ func (h *hosts) identify(ctx context.Context, cert *x509.Certificate) (ajar.Endp
 		return "", err
 	}
 	if _, err := h.p.broker.CheckIdentity(ctx, ep, serial); err != nil {
-		return "", err
+		return "", h.final(ctx, ep, err)
 	}
 	h.mu.Lock()
 	h.serial[ep] = serial
 	h.mu.Unlock()
 	return ep, nil
+}
+
+// final tells the hub, and through it the host, whether a refusal is for good: then the host closes what the plane
+// opened, and keeps its guard or lifts it as the administrator said.
+func (h *hosts) final(ctx context.Context, ep ajar.EndpointID, refusal error) error {
+	if !errors.Is(refusal, ajar.Unauthenticated) {
+		return refusal
+	}
+	err := h.p.store.View(ctx, func(tx ajar.Tx) error {
+		id, err := ajar.Get[ajar.HostIdentity](tx, string(ep))
+		if err != nil || id.Revoked.IsZero() {
+			return refusal
+		}
+		e := &ajar.Error{Kind: ajar.Forbidden, Msg: ajar.Message(refusal)}
+		if id.Lift {
+			e.Code = agent.LiftGuard
+		}
+		return e
+	})
+	return err
 }
 
 // join gives a host its identity. The serial is recorded before the certificate exists.
@@ -78,9 +101,7 @@ func (h *hosts) join(ctx context.Context, j agent.Joining) (agent.Joined, error)
 	if err != nil {
 		return agent.Joined{}, err
 	}
-	if got.Replaced {
-		h.p.hub.Cut(got.Endpoint.ID)
-	}
+	h.awaitGone(ctx, got.Endpoint.ID)
 	return agent.Joined{Endpoint: got.Endpoint.ID, Certificate: pem}, nil
 }
 
@@ -98,6 +119,10 @@ func (h *hosts) renew(ctx context.Context, ep ajar.EndpointID, csr *x509.Certifi
 
 // removed is called by the gate when a host's identity was revoked: the host hears it at once, and is cut.
 func (h *hosts) removed(ep ajar.EndpointID, lift bool) {
+	gone := make(chan struct{})
+	h.mu.Lock()
+	h.leaving[ep] = gone
+	h.mu.Unlock()
 	h.p.group(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -105,8 +130,29 @@ func (h *hosts) removed(ep ajar.EndpointID, lift bool) {
 			h.p.log.Info("removed host was not told", "endpoint", ep, "err", err)
 		}
 		h.p.hub.Cut(ep)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.leaving[ep] == gone {
+			delete(h.leaving, ep)
+		}
+		close(gone)
 		return nil
 	})
+}
+
+// awaitGone waits until the host that was replaced is cut. It has the endpoint of the new one, which must not be told
+// to go in its place, and cannot come before it has its certificate.
+func (h *hosts) awaitGone(ctx context.Context, ep ajar.EndpointID) {
+	h.mu.Lock()
+	gone := h.leaving[ep]
+	h.mu.Unlock()
+	if gone == nil {
+		return
+	}
+	select {
+	case <-gone:
+	case <-ctx.Done():
+	}
 }
 
 // home notes that a host is connected here now, or no longer. It does not wait for the store.
