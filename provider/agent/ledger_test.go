@@ -1,0 +1,324 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// story is a ledger in which openings come and go, with what was open after each record.
+func story(t testing.TB) (file []byte, ends []int, open [][]string) {
+	t.Helper()
+	write := func(kind byte, r *record) {
+		r.Clock = anchor{Now: noon, BootID: "b"}
+		b, err := frameRecord(kind, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = append(file, b...)
+		d, _, sound := readLedger(file)
+		if !sound {
+			t.Fatal("the whole ledger is not sound")
+		}
+		ends, open = append(ends, len(file)), append(open, openIn(&d))
+	}
+	put := func(id ajar.LeaseID) held { return held{Rule: rule(id, noon.Add(time.Hour))} }
+	g := []heldGuard{{Guard: ajar.Guard{Flow: ssh}}}
+	write(kindCloses, &record{Whole: true, Hub: "h", Rev: 1, Guard: &g, Put: []held{put("a")}})
+	write(kindOpens, &record{Hub: "h", Rev: 2, Put: []held{put("b")}})
+	write(kindOpens, &record{Hub: "h", Rev: 3, Own: []ajar.Rule{rule("break-glass-1", noon.Add(time.Minute))}})
+	write(kindCloses, &record{Hub: "h", Rev: 4, Drop: []ajar.LeaseID{"a", "break-glass-1"}})
+	write(kindOpens, &record{Hub: "h", Rev: 5, Put: []held{put("c")}})
+	return file, ends, open
+}
+
+func openIn(d *desired) []string {
+	var ids []string
+	for _, r := range d.local(noon).Allow {
+		ids = append(ids, string(r.Lease))
+	}
+	return ids
+}
+
+// TestTornLedgerNeverOpensMore cuts the ledger at every byte: what is read is what stood there after some record, and
+// where a record was torn that closed something, nothing is open.
+func TestTornLedgerNeverOpensMore(t *testing.T) {
+	file, ends, open := story(t)
+	for n := range file {
+		d, _, sound := readLedger(file[:n])
+		k := 0 // whole records
+		for k < len(ends) && ends[k] <= n {
+			k++
+		}
+		var before []string
+		if k > 0 {
+			before = open[k-1]
+		}
+		got := openIn(&d)
+		whole := k > 0 && ends[k-1] == n || n == 0
+		if whole != sound {
+			t.Errorf("cut at %d: sound is %v", n, sound)
+		}
+		if k == 3 && !whole { // the fourth record closes
+			before = nil
+		}
+		if !slices.Equal(got, before) {
+			t.Errorf("cut at %d: open is %v, want %v", n, got, before)
+		}
+		if k > 0 && len(d.guard) != 1 {
+			t.Errorf("cut at %d: the guard is lost", n)
+		}
+	}
+}
+
+// TestDamagedLedgerNeverOpensMore flips each byte in turn.
+func TestDamagedLedgerNeverOpensMore(t *testing.T) {
+	file, _, open := story(t)
+	last := open[len(open)-1]
+	for n := range file {
+		bad := bytes.Clone(file)
+		bad[n] ^= 0x41
+		d, _, _ := readLedger(bad)
+		for _, id := range openIn(&d) {
+			if !slices.Contains(last, id) && !slices.Contains([]string{"a", "break-glass-1"}, id) {
+				t.Fatalf("damage at %d opened %s", n, id)
+			}
+			if (id == "a" || id == "break-glass-1") && !slices.Contains(last, id) {
+				t.Errorf("damage at %d brought back %s", n, id)
+			}
+		}
+	}
+}
+
+func FuzzLedger(f *testing.F) {
+	file, _, _ := story(f)
+	f.Add(file)
+	f.Add(file[:len(file)-3])
+	f.Add([]byte("o\x00\x00\x00\x02xxxx{}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, _, _ := readLedger(b)
+		d.local(noon)
+		r := d.whole(noon)
+		again, err := frameRecord(kindCloses, r)
+		if err != nil {
+			return // a time that JSON cannot say
+		}
+		e, _, sound := readLedger(again)
+		if !sound || !slices.Equal(openIn(&d), openIn(&e)) {
+			t.Errorf("written anew it says %v, not %v", openIn(&e), openIn(&d))
+		}
+	})
+}
+
+func FuzzJournal(f *testing.F) {
+	b, _ := frameRecord(kindNote, note{Message: "a"})
+	c, _ := frameRecord(kindDone, 1)
+	f.Add(append(b, c...))
+	f.Fuzz(func(t *testing.T, b []byte) { readJournal(b) })
+}
+
+func TestJournalDeliversAtLeastOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j, err := openJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if err := j.add(note{Message: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := j.delivered(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range file { // killed at any byte, a note is lost only if it never was whole
+		whole := bytes.Count(file[:n], []byte(`"message"`))
+		notes := readJournal(file[:n])
+		first, end := 0, 0
+		if len(notes) > 0 {
+			fmt.Sscan(notes[0].Message, &first)
+			fmt.Sscan(notes[len(notes)-1].Message, &end)
+			end++
+		}
+		if len(notes) != end-first || first > 2 || len(notes) > 0 && end < whole-1 {
+			t.Fatalf("cut at %d, behind note %d: %v", n, whole, notes)
+		}
+	}
+	j.close()
+	if j, err = openJournal(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"2", "3", "4"} {
+		if n, ok := j.next(); !ok || n.Message != want {
+			t.Errorf("next is %q, want %q", n.Message, want)
+		}
+		j.delivered()
+	}
+	if _, ok := j.next(); ok {
+		t.Error("something is left")
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Size() != 0 {
+		t.Errorf("the file is not empty: %v", err)
+	}
+}
+
+func TestFullJournalSaysSo(t *testing.T) {
+	j := &journal{notes: make([]note, maxNotes), wake: make(chan struct{}, 1)}
+	if err := j.add(note{}); err == nil {
+		t.Error("a full journal took one more")
+	}
+}
+
+func TestLedgerCostsAChangeItsOwnSize(t *testing.T) {
+	l, d, _, _, _, err := openLedger(filepath.Join(t.TempDir(), "desired"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10_000 {
+		d.take(&record{Hub: "h", Rev: 1, Put: []held{{Rule: rule(ajar.LeaseID(fmt.Sprint("lease-", i)), noon.Add(time.Hour))}}})
+	}
+	if err := l.rewrite(d.whole(noon)); err != nil {
+		t.Fatal(err)
+	}
+	rewrites := 0
+	for i := range 20_000 {
+		r := &record{Hub: "h", Rev: uint64(i), Put: []held{{Rule: rule("lease-7", noon.Add(time.Duration(i)*time.Millisecond))}}}
+		d.take(r)
+		if l.full() {
+			rewrites++
+			err = l.rewrite(d.whole(noon))
+		} else {
+			err = l.append(kindOpens, r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rewrites == 0 || rewrites > 4 {
+		t.Errorf("written anew %d times in 20,000 changes", rewrites)
+	}
+}
+
+// reboot makes the machine as it is after a power cut and a time without power: the kernel has forgotten, the disk
+// has not.
+func (m *machine) reboot(off time.Duration) {
+	m.t.Helper()
+	m.halt()
+	m.mu.Lock()
+	m.bootID += "+"
+	m.boot = time.Now()
+	m.wall += off
+	m.mu.Unlock()
+	m.mem = nil
+}
+
+// restore runs what the unit runs before the network is up.
+func (m *machine) restore() {
+	m.t.Helper()
+	h := m.build()
+	if err := h.Open(); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := h.Restore(m.t.Context()); err != nil {
+		m.t.Fatal(err)
+	}
+	h.Close()
+}
+
+func TestRebootWithoutThePlane(t *testing.T) {
+	p, m := running(t)
+	now := p.now()
+	m.whole(2, guarding(ssh, rdp), rule("short", now.Add(10*time.Minute)), rule("long", now.Add(2*time.Hour)), rule("revoked", now.Add(2*time.Hour)))
+	m.change(ajar.Delta{Base: 2, Rev: 3, Put: []ajar.Rule{rule("late", now.Add(time.Hour))}, Drop: []ajar.LeaseID{"revoked"}})
+	p.stop()
+	m.reboot(20 * time.Minute)
+	m.restore()
+	wantOpen(t, m, "late", "long")
+	got, _ := m.mem.Observe(t.Context(), ajar.Endpoint{})
+	if len(got.Guard) != 2 {
+		t.Errorf("guard after a reboot: %v", got.Guard)
+	}
+	if left := m.mem.openAt(m.bootNow() + 40*time.Minute + time.Second); slices.Contains(left, "late") {
+		t.Error("late is open past its deadline: the time without power was not counted")
+	}
+}
+
+func TestRebootWithAClockThatCannotBeBelieved(t *testing.T) {
+	p, m := running(t)
+	m.whole(2, guarding(ssh), rule("a", p.now().Add(2*time.Hour)))
+	p.stop()
+	m.reboot(-1000 * time.Hour) // the battery is empty
+	m.restore()
+	wantOpen(t, m)
+	if got, _ := m.mem.Observe(t.Context(), ajar.Endpoint{}); len(got.Guard) != 1 {
+		t.Errorf("guard after a reboot: %v", got.Guard)
+	}
+}
+
+func TestKilledAgentLosesNoOpening(t *testing.T) {
+	p, m := running(t)
+	end := p.now().Add(time.Hour)
+	m.change(ajar.Delta{Base: 1, Rev: 2, Put: []ajar.Rule{rule("a", end)}})
+	// A copy of the disk as a killed process leaves it: written, perhaps not synced.
+	dir := t.TempDir()
+	for _, f := range []string{identityFile, ledgerFile, journalFile} {
+		b, err := os.ReadFile(filepath.Join(m.dir, f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, f), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.halt()
+	m.dir = dir
+	m.start()
+	wantOpen(t, m, "a")
+}
+
+func TestFullDiskRefusesToForget(t *testing.T) {
+	p, m := running(t)
+	end := p.now().Add(time.Hour)
+	m.change(ajar.Delta{Base: 1, Rev: 2, Put: []ajar.Rule{rule("a", end)}})
+	m.Host.mu.Lock()
+	m.ledger.file.Close() // writes fail from now on
+	m.ledger.path = filepath.Join(m.dir, "no", "such", "directory")
+	m.Host.mu.Unlock()
+	err := p.hub.Change(t.Context(), m.at(), ajar.Delta{Base: 2, Rev: 3, Drop: []ajar.LeaseID{"a"}})
+	if !errors.Is(err, ajar.Unavailable) || !strings.Contains(err.Error(), "could not write") {
+		t.Errorf("a closing that could not be written down: %v", err)
+	}
+	wantOpen(t, m)
+	m.whole(4, guarding(ssh)) // nothing to change, nothing to write: fine again
+}
+
+func TestIdentityReadsBack(t *testing.T) {
+	id := &identity{Server: "a:1", Endpoint: "web", Settings: Settings{NoBreakGlass: true}}
+	dir := t.TempDir()
+	if err := id.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readIdentity(dir)
+	a, _ := json.Marshal(id)
+	b, _ := json.Marshal(got)
+	if err != nil || !bytes.Equal(a, b) {
+		t.Errorf("%s, want %s: %v", b, a, err)
+	}
+}
