@@ -59,6 +59,32 @@ func (c *Client) Leases(ctx context.Context, q LeaseQuery) iter.Seq2[Lease, erro
 	return list[Lease](ctx, c, "/ajar/v1/leases", query("scope", string(q.Scope), "live", flag(q.Live), "mine", flag(q.Mine)))
 }
 
+// Lease reads one lease.
+func (c *Client) Lease(ctx context.Context, id ajar.LeaseID) (Lease, error) {
+	var l Lease
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/ajar/v1/leases/" + string(id), out: &l})
+	return l, err
+}
+
+// WaitClosed gives a lease that was closed early once its rule was seen to be gone. When ctx ends it gives the last
+// state it saw, with ctx's error.
+func (c *Client) WaitClosed(ctx context.Context, l Lease) (Lease, error) {
+	for try := 1; l.State != ajar.Closed; try++ {
+		if err := pause(ctx, backoff(try)/8); err != nil {
+			return l, err
+		}
+		now, err := c.Lease(ctx, l.ID)
+		if ctx.Err() != nil {
+			return l, ctx.Err()
+		}
+		if err != nil {
+			return l, err
+		}
+		l = now
+	}
+	return l, nil
+}
+
 // CloseLease ends one lease early and cuts its sessions.
 func (c *Client) CloseLease(ctx context.Context, id ajar.LeaseID, reason string) (Lease, error) {
 	in := struct {

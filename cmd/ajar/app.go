@@ -76,7 +76,6 @@ func (a *app) root() *cobra.Command {
 		if a.output != "table" && a.output != "json" && !(a.output == "yaml" && cmd.Annotations["yaml"] != "") {
 			return fmt.Errorf("-o %s is not known; it can be table or json", a.output)
 		}
-		a.started = true
 		return nil
 	}
 	root.SetIn(a.in)
@@ -92,7 +91,21 @@ func (a *app) root() *cobra.Command {
 			c.Example = "  ajar help open"
 		}
 	}
+	a.marked(root)
 	return root
+}
+
+// marked makes every command note that it was reached: until then all that fails is the command line.
+func (a *app) marked(c *cobra.Command) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			a.started = true
+			return run(cmd, args)
+		}
+	}
+	for _, s := range c.Commands() {
+		a.marked(s)
+	}
 }
 
 // command makes a command that runs fn.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,8 +20,8 @@ type whichFlags struct {
 }
 
 func (w *whichFlags) add(c *cobra.Command, verb string) {
-	c.Flags().StringVar(&w.lease, "lease", "", verb+" this lease; the start of its id is enough")
-	c.Flags().StringVar(&w.request, "request", "", verb+" all leases of this request; the start of its id is enough")
+	c.Flags().StringVar(&w.lease, "lease", "", verb+" this lease; the end of its id is enough")
+	c.Flags().StringVar(&w.request, "request", "", verb+" all leases of this request; the end of its id is enough")
 	c.Flags().BoolVar(&w.everyone, "everyone", false, verb+" those of others, too")
 	c.MarkFlagsMutuallyExclusive("lease", "request")
 }
@@ -64,6 +65,8 @@ func (w *whichFlags) find(ctx context.Context, c *client.Client, args []string) 
 func closeCmd(a *app) *cobra.Command {
 	var w whichFlags
 	var reason string
+	var noWait bool
+	timeout := span{10 * time.Second}
 	c := command("close [TARGET [PORT]]", "close what is open, before its end", `  ajar close web1
   ajar close web1 22 --reason "done"
   ajar close --lease 5f0c2a1b
@@ -79,16 +82,47 @@ func closeCmd(a *app) *cobra.Command {
 		if len(closed) == 0 && err != nil {
 			return err
 		}
+		if !noWait {
+			err = errors.Join(err, a.awaitClosed(ctx, c, closed, timeout.d))
+		}
 		return errors.Join(a.show(closed, func(out io.Writer) {
 			for _, l := range closed {
 				fmt.Fprintf(out, "%s %s to %s is %s\n", l.Target.Name(), port(l.Number, l.Protocol), join(l.Sources, "?"), a.leaseState(l))
 			}
 		}), err)
 	})
-	c.Long = "Closes ports before their end and cuts the sessions on them. A request that still waits for approval is withdrawn."
+	c.Long = `Closes ports before their end, cuts the sessions on them, and waits until the rules were seen to be gone. If a host cannot
+be told it exits with 5: the port closes when the host is back, and by itself at its end at the latest. A request that
+still waits for approval is withdrawn.`
 	w.add(c, "close")
 	c.Flags().StringVarP(&reason, "reason", "r", "", "why; the log keeps it")
+	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until they were seen to be closed")
+	c.Flags().Var(&timeout, "timeout", "how long to wait")
 	return a.completeTargets(c)
+}
+
+// awaitClosed brings leases up to date once they are closed, or says that they could not be closed yet.
+func (a *app) awaitClosed(ctx context.Context, c *client.Client, leases []client.Lease, timeout time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for i := range leases {
+		var err error
+		if leases[i], err = c.WaitClosed(waiting, leases[i]); errors.Is(err, context.DeadlineExceeded) {
+			l := leases[i]
+			return exits(exitUnavailable, hint(fmt.Errorf("%s on %s could not be closed yet", port(l.Number, l.Protocol), l.Target.Name()), "%s", a.stillOpen(l)))
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) stillOpen(l client.Lease) string {
+	s := "it closes when the host can be told"
+	if !l.MayBeOpenUntil.IsZero() {
+		s += "; until then, and until " + a.clock(l.MayBeOpenUntil) + " at the latest, it may be open"
+	}
+	return s
 }
 
 func (a *app) close(ctx context.Context, c *client.Client, w whichFlags, args []string, reason string) (closed []client.Lease, _ error) {

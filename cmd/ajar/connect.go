@@ -68,7 +68,7 @@ func (a *app) notOpen(ctx context.Context, c *client.Client, t client.Target, r 
 			return exits(exitConflict, fmt.Errorf("%s on %s is %s again (%s)", port(l.Number, l.Protocol), t.ID.Name(), lowerFirst(string(l.State)), lowerFirst(string(l.Reason))))
 		}
 		return exits(exitUnavailable, hint(fmt.Errorf("%s on %s is not open yet: %s", port(l.Number, l.Protocol), t.ID.Name(), a.why(t, l)),
-			"it opens when the host can be told, until %s; to give up: ajar close --request %s%s", a.clock(l.End), head(r.ID), a.refusedHint(t, l)))
+			"it opens when the host can be told, until %s; to give up: ajar close --request %s%s", a.clock(l.End), r.ID, a.refusedHint(t, l)))
 	}
 	return exits(exitOther, fmt.Errorf("request %s is approved but has no lease", r.ID))
 }

@@ -70,12 +70,22 @@ func (a *app) report(err error) int {
 		a.say("ajar: interrupted")
 		return exitInterrupted
 	}
-	msg := strings.TrimRight(err.Error(), ".\n")
-	a.say("ajar: %s", lowerFirst(msg))
+	a.say("ajar: %s", lowerFirst(strings.TrimRight(reason(err), ".\n")))
 	if advice := advice(err); advice != "" {
 		a.say("hint: %s", advice)
 	}
 	return a.exitCode(err)
+}
+
+// reason is err's text. Of a refusal under a policy it is the rule that failed, without what Azure says before it.
+func reason(err error) string {
+	var e *client.Error
+	if errors.As(err, &e) && e.Err.Code == client.NotSubset {
+		if _, why, ok := strings.Cut(e.Err.Msg, "Reason: "); ok {
+			return "the policy does not allow this: " + plain(why)
+		}
+	}
+	return err.Error()
 }
 
 func (a *app) exitCode(err error) int {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/client"
 )
 
@@ -28,6 +30,9 @@ func extendCmd(a *app) *cobra.Command {
 			return err
 		}
 		leases, err := extend(ctx, c, w, args, client.Extension{Until: end.t, By: by.d})
+		if ajar.KindOf(err) == ajar.Invalid && errors.As(err, new(*client.Error)) {
+			return exits(exitRefused, err) // longer than the policy lets it be
+		}
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,6 +134,7 @@ func hostAddCmd(a *app) *cobra.Command {
 	c.Long = `Makes a token with which one host can join as the machine, once, within a quarter of an hour, and prints what to run on
 the host. The machine is made if there is none of that name. The token is a secret: it goes to the host in a file, not
 on a command line.`
+	c.Aliases = []string{"join-token"}
 	c.Flags().StringVar(&location, "location", "", "location of a new machine")
 	c.Flags().StringVar(&tokenFile, "token-file", "", "write the token to this new file instead of showing it")
 	c.Flags().BoolVar(&replace, "replace", false, "take the place of the host that is joined now, which is cut off")
@@ -146,6 +148,9 @@ func (a *app) joinToken(id ajar.ID, j client.Join, file string) error {
 		}
 		j.Token = ""
 	}
+	if !strings.Contains(j.Command, "--token-file") {
+		j.Command = or(j.Command, "ajar-agent join") + " --token-file -"
+	}
 	out := struct {
 		Target  ajar.ID   `json:"target"`
 		Token   string    `json:"token,omitempty"`
@@ -154,18 +159,14 @@ func (a *app) joinToken(id ajar.ID, j client.Join, file string) error {
 		Command string    `json:"command,omitempty"`
 	}{id, j.Token, file, j.Expires, j.Command}
 	return a.show(out, func(w io.Writer) {
-		if file == "" {
-			fmt.Fprintf(w, "# on %s, as root; good once, until %s (%s)\n", id.Name(), a.clock(j.Expires), relative(j.Expires.Sub(a.now())))
-			fmt.Fprintf(w, "(umask 077; cat > %s) <<'END'\n%s\nEND\n", joinTokenFile, j.Token)
-		} else {
-			fmt.Fprintf(w, "# copy %s to %s on %s and run there as root; good once, until %s (%s)\n", file, joinTokenFile, id.Name(), a.clock(j.Expires), relative(j.Expires.Sub(a.now())))
+		until := fmt.Sprintf("good once, until %s (%s)", a.clock(j.Expires), relative(j.Expires.Sub(a.now())))
+		if file != "" {
+			fmt.Fprintf(w, "# on %s, as root, with what is in %s as its input; %s\n%s\n", id.Name(), file, until, plain(j.Command))
+			return
 		}
-		fmt.Fprintln(w, j.Command)
+		fmt.Fprintf(w, "# on %s, as root; %s\n%s <<'END'\n%s\nEND\n", id.Name(), until, plain(j.Command), j.Token)
 	})
 }
-
-// joinTokenFile is where the printed commands keep the token on the host.
-const joinTokenFile = "/run/ajar-join-token"
 
 func hostRemoveCmd(a *app) *cobra.Command {
 	var lift, sure bool

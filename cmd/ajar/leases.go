@@ -39,7 +39,7 @@ func leasesCmd(a *app) *cobra.Command {
 }
 
 func (a *app) leaseRow(l client.Lease) []string {
-	return []string{head(l.ID), l.Target.Name(), port(l.Number, l.Protocol), join(l.Sources, "-"), l.Name, a.leaseState(l), a.when(l.End), head(l.Request)}
+	return []string{tail(l.ID), l.Target.Name(), port(l.Number, l.Protocol), join(l.Sources, "-"), l.Name, a.leaseState(l), a.when(l.End), tail(l.Request)}
 }
 
 // leaseState is the state, and what a person must know besides.

@@ -33,7 +33,7 @@ func logCmd(a *app) *cobra.Command {
 	c.Flags().StringVar(&f.caller, "caller", "", "only of this person, group or service principal")
 	c.Flags().StringVar(&f.action, "action", "", "only this action, as it is shown")
 	c.Flags().StringVar(&f.outcome, "outcome", "", "accepted, refused or happened")
-	c.Flags().StringVar(&f.request, "request", "", "only of this request; the start of its id is enough")
+	c.Flags().StringVar(&f.request, "request", "", "only of this request; the end of its id is enough")
 	c.Flags().Var(&f.since, "since", "only what is younger than this")
 	c.Flags().IntVarP(&f.limit, "limit", "n", 50, "at most so many, the newest; 0 shows all")
 	c.Flags().BoolVar(&f.follow, "follow", false, "go on showing what happens")

@@ -96,6 +96,9 @@ func (a *app) ask(ctx context.Context, c *client.Client, t client.Target, want a
 		}
 	}
 	if f.from != "me" && f.from != "" {
+		if _, err := ajar.ParsePrefix(f.from); err != nil {
+			return client.Request{}, err
+		}
 		ask.Source = f.from
 	}
 	r, err := c.Initiate(ctx, client.Initiate{Policy: offer, Asks: []client.Ask{ask}, Justification: f.reason})
@@ -148,7 +151,7 @@ func pending(r client.Request) error {
 	}
 	need := max(r.Needs-len(r.Approvals), 1)
 	return exits(exitPending, hint(fmt.Errorf("request %s waits for %d more approval(s)", r.ID, need),
-		"somebody else: ajar requests approve %s; to take it back: ajar requests withdraw %s", head(r.ID), head(r.ID)))
+		"somebody else: ajar requests approve %s; to take it back: ajar requests withdraw %s", r.ID, r.ID))
 }
 
 // await waits until r is settled, or for as long as timeout says; then it gives r as it stands.
@@ -170,7 +173,7 @@ func (a *app) await(ctx context.Context, c *client.Client, r client.Request, tim
 	}
 	switch {
 	case ctx.Err() != nil:
-		a.say("the request stays; to end it: ajar close --request %s", head(r.ID))
+		a.say("the request stays; to end it: ajar close --request %s", r.ID)
 		return last, context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
 		return last, nil

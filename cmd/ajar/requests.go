@@ -48,7 +48,7 @@ func requestsListCmd(a *app) *cobra.Command {
 			return err
 		}
 		return list(a, all, "there are no such requests", []string{"REQUEST", "WHO", "WHAT", "STATE", "ASKED", "REASON"}, func(r client.Request) []string {
-			return []string{head(r.ID), r.Name, asked(r), lowerFirst(string(r.State)), a.when(r.Created), r.Justification}
+			return []string{tail(r.ID), r.Name, asked(r), lowerFirst(string(r.State)), a.when(r.Created), r.Justification}
 		})
 	})
 	c.Flags().StringVar(&state, "state", "", "pending, approved, denied, withdrawn or lapsed")
@@ -117,7 +117,7 @@ func (a *app) showRequest(w io.Writer, r client.Request) {
 		add("warning", s)
 	}
 	for _, l := range r.Leases {
-		add("lease", fmt.Sprintf("%s %s on %s, %s, ends %s", head(l.ID), port(l.Number, l.Protocol), l.Target.Name(), a.leaseState(l), a.when(l.End)))
+		add("lease", fmt.Sprintf("%s %s on %s, %s, ends %s", tail(l.ID), port(l.Number, l.Protocol), l.Target.Name(), a.leaseState(l), a.when(l.End)))
 	}
 	table(w, nil, rows, func(r []string) []string { return r })
 }

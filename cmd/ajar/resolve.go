@@ -71,30 +71,38 @@ func policy(ctx context.Context, c *client.Client, name string) (p client.Policy
 	return p, machine, err
 }
 
-// request finds a request by its ID or the start of it.
+// request finds a request by its ID or an end of it.
 func request(ctx context.Context, c *client.Client, id string) (client.Request, error) {
 	if len(id) == 36 {
 		return c.Request(ctx, ajar.RequestID(strings.ToLower(id)))
 	}
-	return byPrefix(c.Requests(ctx, client.RequestQuery{}), "request", id, func(r client.Request) string { return string(r.ID) })
+	return byPart(c.Requests(ctx, client.RequestQuery{}), "request", id, func(r client.Request) string { return string(r.ID) })
 }
 
-// lease finds a lease that is not closed by its ID or the start of it.
+// lease finds a lease that is not closed by its ID or an end of it.
 func lease(ctx context.Context, c *client.Client, id string) (client.Lease, error) {
-	return byPrefix(c.Leases(ctx, client.LeaseQuery{Live: true}), "lease", id, func(l client.Lease) string { return string(l.ID) })
+	return byPart(c.Leases(ctx, client.LeaseQuery{Live: true}), "lease", id, func(l client.Lease) string { return string(l.ID) })
 }
 
-func byPrefix[T any](seq iter.Seq2[T, error], what, prefix string, id func(T) string) (T, error) {
+// lookedThrough is how many entries, the newest first, are searched for a part of an ID.
+const lookedThrough = 5000
+
+// byPart finds the one whose ID begins or ends with part.
+func byPart[T any](seq iter.Seq2[T, error], what, part string, id func(T) string) (T, error) {
 	var found []T
+	n := 0
 	for v, err := range seq {
 		if err != nil {
 			return v, err
 		}
-		if prefix != "" && strings.HasPrefix(strings.ToLower(id(v)), strings.ToLower(prefix)) {
+		if s := strings.ToLower(id(v)); len(part) >= 4 && (strings.HasPrefix(s, strings.ToLower(part)) || strings.HasSuffix(s, strings.ToLower(part))) {
 			found = append(found, v)
 		}
+		if n++; n == lookedThrough {
+			break
+		}
 	}
-	return single(found, what, prefix, "the start of an id is enough, if only one starts so", id)
+	return single(found, what, part, "four or more characters of the id's end are enough, if only one ends so", id)
 }
 
 // single is the one thing found, or says which there are.

@@ -135,7 +135,7 @@ func (a *app) closeAfter(ctx context.Context, c *client.Client, r client.Request
 	}
 	if err != nil {
 		a.say("ajar: the port stays open until its end: %s", err)
-		a.say("hint: ajar close --request %s", head(r.ID))
+		a.say("hint: ajar close --request %s", r.ID)
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (a *app) remind(ctx context.Context, c *client.Client, r client.Request) {
 		}
 		if !told.Equal(end) && left > 0 {
 			// The terminal is the child's now and may be raw: a line of our own starts with a return.
-			fmt.Fprintf(a.err, "\r\najar: this access ends in %s; to stay: ajar extend --request %s --by 30m\r\n", short(left), head(r.ID))
+			fmt.Fprintf(a.err, "\r\najar: this access ends in %s; to stay: ajar extend --request %s --by 30m\r\n", short(left), r.ID)
 			told = end
 		}
 		if wait(ctx, max(left/2, time.Second)) != nil {

@@ -139,10 +139,10 @@ func iso(s string) string {
 	return s
 }
 
-// head is the start of a GUID: enough to tell a few apart, and to type.
-func head[S ~string](id S) string {
+// tail is the end of a GUID: enough to tell a few apart, and to type. Their beginnings are times, and alike.
+func tail[S ~string](id S) string {
 	if len(id) == 36 {
-		return string(id[:8])
+		return string(id[28:])
 	}
 	return string(id)
 }

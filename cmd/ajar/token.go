@@ -81,7 +81,7 @@ func tokenRevokeCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, err := byPrefix(c.Tokens(ctx), "token", args[0], func(t client.Token) string { return t.ID })
+		t, err := byPart(c.Tokens(ctx), "token", args[0], func(t client.Token) string { return t.ID })
 		if err != nil {
 			return err
 		}
