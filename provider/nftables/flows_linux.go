@@ -63,6 +63,9 @@ type conn struct {
 // connections are the live connections on the ports of bars: those of sockets, and those that conntrack knows to
 // be redirected (containers) or without a socket of their own (UDP).
 func (f *Firewall) connections(ctx context.Context, on []bar) ([]conn, error) {
+	if len(on) == 0 {
+		return nil, nil
+	}
 	socks, err := f.sockets(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list sockets: %w", err)

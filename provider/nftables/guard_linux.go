@@ -86,13 +86,19 @@ func (f *Firewall) reguard(ctx context.Context, b *batch, guards []ajar.Guard, n
 		}
 	}
 	var fresh []bar
-	for k, end := range want {
-		was := f.barred[k]
-		if was == 0 || was <= now.UnixMilli() {
+	for k := range want {
+		if was := f.barred[k]; was == 0 || was <= now.UnixMilli() {
 			fresh = append(fresh, k)
 		}
-		if was != end {
-			f.writeBar(b, k, was, end, now)
+	}
+	conns, err := f.connections(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	now = f.clock() // looking took its time, and what is written now counts from now
+	for k, end := range want {
+		if f.barred[k] != end {
+			f.writeBar(b, k, f.barred[k], end, now)
 		}
 	}
 	for k, was := range f.barred {
@@ -101,9 +107,7 @@ func (f *Firewall) reguard(ctx context.Context, b *batch, guards []ajar.Guard, n
 		}
 	}
 	f.respare(b, want, now)
-	if err := f.recall(ctx, b, fresh, want, now); err != nil {
-		return nil, err
-	}
+	f.recall(b, conns, fresh, want, now)
 	return func(ctx context.Context) error {
 		old := f.barred
 		f.guards, f.barred = slices.Clone(guards), want
@@ -111,9 +115,13 @@ func (f *Firewall) reguard(ctx context.Context, b *batch, guards []ajar.Guard, n
 			return err
 		}
 		// Connections that were made between the first look and the guard.
-		b := f.batch()
-		if err := f.recall(ctx, b, fresh, want, f.clock()); err != nil || b.empty() {
+		conns, err := f.connections(ctx, fresh)
+		if err != nil {
 			return err
+		}
+		b := f.batch()
+		if f.recall(b, conns, fresh, want, f.clock()); b.empty() {
+			return nil
 		}
 		return f.sock.transact(b)
 	}, nil
@@ -139,11 +147,18 @@ func (f *Firewall) checkBars(old map[bar]int64) error {
 		if old[k] == end {
 			continue
 		}
+		// A guard that lifts itself a little late harms nobody, unlike an opening.
+		now := f.clock().Add(-200 * time.Millisecond).UnixMilli()
 		got, err := f.look(k.set(), [][]byte{k.key()})
 		if err != nil {
 			return err
 		}
-		if got[0].key == nil && end > f.clock().UnixMilli()+soonest.Milliseconds() || (got[0].expires == 0) != (end == forever) {
+		e := edit{end: end}
+		switch {
+		case end == forever && got[0].key != nil && got[0].expires == 0:
+		case end != forever && got[0].key != nil && e.ok(got[0], now):
+		case end != forever && got[0].key == nil && end <= f.clock().UnixMilli()+soonest.Milliseconds():
+		default:
 			return ajar.Errorf(ajar.Unavailable, "the guard of %d/%s was not read back as it should be", k.port, protoName(k.proto))
 		}
 	}
@@ -177,14 +192,7 @@ func (f *Firewall) respare(b *batch, want map[bar]int64, now time.Time) {
 
 // recall appends to b what is known of the connections on freshly guarded ports: who began them, which conntrack may
 // not know or have wrong, and whether they are spared.
-func (f *Firewall) recall(ctx context.Context, b *batch, fresh []bar, want map[bar]int64, now time.Time) error {
-	if len(fresh) == 0 {
-		return nil
-	}
-	conns, err := f.connections(ctx, fresh)
-	if err != nil {
-		return err
-	}
+func (f *Firewall) recall(b *batch, conns []conn, fresh []bar, want map[bar]int64, now time.Time) {
 	lists := map[string][]member{}
 	add := func(set string, c flow, life time.Duration) {
 		set = named(set, c.six)
@@ -212,5 +220,4 @@ func (f *Firewall) recall(ctx context.Context, b *batch, fresh []bar, want map[b
 	for set, ms := range lists {
 		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, set, ms)
 	}
-	return nil
 }
