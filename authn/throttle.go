@@ -55,8 +55,14 @@ const (
 type attempt struct {
 	t                   *throttle
 	pair, addr, account string
-	taken               []*bucket
+	taken               []taken
 	now                 time.Time
+}
+
+// taken is what an attempt took of a bucket, which is less than one where the bucket was empty and did not bind.
+type taken struct {
+	*bucket
+	n float64
 }
 
 func newThrottle() *throttle {
@@ -108,12 +114,13 @@ func (t *throttle) begin(name string, from netip.Addr, before bool, now time.Tim
 		}
 		return nil, wait, tell, muted
 	}
-	a.taken = binding
 	if !good && len(binding) < 3 {
-		a.taken = append(a.taken, account) // not bound by it, yet counted
+		binding = append(binding, account) // not bound by it, yet counted
 	}
-	for _, b := range a.taken {
-		b.left = max(0, b.left-1)
+	for _, b := range binding {
+		n := min(1, b.left)
+		b.left -= n
+		a.taken = append(a.taken, taken{b, n})
 	}
 	t.busy[a.addr]++
 	return a, 0, false, 0
@@ -128,7 +135,7 @@ func (a *attempt) end(wrong, success bool) {
 	}
 	if !wrong {
 		for _, b := range a.taken {
-			b.left = min(b.limit.burst, b.left+1)
+			b.left = min(b.limit.burst, b.left+b.n)
 		}
 	}
 	if success && len(a.t.known) < maxBuckets {
