@@ -117,12 +117,21 @@ func (a *app) report(err error) int {
 		return 0 // stopping is no failure
 	}
 	fmt.Fprintf(a.err, "ajar-agent: %s\n", strings.TrimRight(err.Error(), ".\n"))
+	code, advice := 0, ""
 	var f *fault
-	if errors.As(err, &f) && f.hint != "" {
-		fmt.Fprintf(a.err, "hint: %s\n", f.hint)
+	for e := err; errors.As(e, &f); e = f.err { // the outermost advice, and the code wherever it is
+		if advice == "" {
+			advice = f.hint
+		}
+		if code == 0 {
+			code = f.code
+		}
 	}
-	if f != nil && f.code != 0 {
-		return f.code
+	if advice != "" {
+		fmt.Fprintf(a.err, "hint: %s\n", advice)
+	}
+	if code != 0 {
+		return code
 	}
 	if !a.started {
 		return 2
