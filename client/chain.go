@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -17,12 +18,13 @@ type Hex []byte
 // MarshalText writes them.
 func (h Hex) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(h)), nil }
 
-// UnmarshalText reads them.
-func (h *Hex) UnmarshalText(b []byte) error {
-	d, err := hex.DecodeString(string(b))
-	if err == nil {
-		*h = d
+// UnmarshalText reads them, also in base64, as ajard's own exports have them.
+func (h *Hex) UnmarshalText(b []byte) (err error) {
+	if len(b) == base64.StdEncoding.EncodedLen(sha256.Size) {
+		*h, err = base64.StdEncoding.DecodeString(string(b))
+		return err
 	}
+	*h, err = hex.DecodeString(string(b))
 	return err
 }
 

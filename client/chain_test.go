@@ -3,6 +3,8 @@ package client_test
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -92,6 +94,46 @@ func TestUnsignedTailIsTold(t *testing.T) {
 	all[2] = writeChain(key, 3)[2]
 	if c, err = check(pub, all); err != nil || c.SignedTo != 6 {
 		t.Errorf("got %v, signed to %d", err, c.SignedTo)
+	}
+}
+
+// ajard's own export has an event a line and its batches between them.
+func TestBothExportsAreRead(t *testing.T) {
+	pub, key, _ := ed25519.GenerateKey(nil)
+	var ours, ajards strings.Builder
+	for _, b := range writeChain(key, 3) {
+		line, err := json.Marshal(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours.Write(append(line, '\n'))
+		for _, e := range b.Events {
+			ajards.WriteString(e + "\n")
+		}
+		head, sig := base64.StdEncoding.EncodeToString(b.Head), base64.StdEncoding.EncodeToString(b.Signature)
+		fmt.Fprintf(&ajards, `{"first":%d,"last":%d,"head":%q,"signature":%q}`+"\n", b.First, b.Last, head, sig)
+	}
+	for name, text := range map[string]string{"ajar": ours.String(), "ajard": ajards.String()} {
+		c := &client.Chain{Key: pub}
+		for b, err := range client.ReadExport(strings.NewReader(text)) {
+			if err == nil {
+				err = c.Add(b)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if c.SignedTo != 6 {
+			t.Errorf("%s: read to %d", name, c.SignedTo)
+		}
+	}
+	cut := ajards.String()[:strings.LastIndex(strings.TrimSpace(ajards.String()), "\n")]
+	var last error
+	for _, err := range client.ReadExport(strings.NewReader(cut)) {
+		last = err
+	}
+	if last == nil {
+		t.Error("events without a batch were taken")
 	}
 }
 

@@ -122,26 +122,40 @@ func (c *Client) Export(ctx context.Context, from int64) (io.ReadCloser, error) 
 // maxLine bounds one line of an export: the events of one commit.
 const maxLine = 64 << 20
 
-// ReadExport yields the batches of an export.
+// ReadExport yields the batches of an export: of Export's lines, each a batch with its events, or of ajard's own, where
+// events come one a line and their batch after them.
 func ReadExport(r io.Reader) iter.Seq2[ExportedBatch, error] {
 	return func(yield func(ExportedBatch, error) bool) {
 		s := bufio.NewScanner(r)
 		s.Buffer(make([]byte, 0, 1<<16), maxLine)
+		var loose []string // events whose batch has not come yet
 		for n := 1; s.Scan(); n++ {
 			if len(s.Bytes()) == 0 {
 				continue
 			}
-			var b ExportedBatch
-			if err := json.Unmarshal(s.Bytes(), &b); err != nil {
-				yield(b, ajar.Errorf(ajar.Invalid, "line %d of the export is no batch of events: %w", n, err))
+			var line struct {
+				Pos *int64 `json:"pos"`
+				ExportedBatch
+			}
+			if err := json.Unmarshal(s.Bytes(), &line); err != nil {
+				yield(ExportedBatch{}, ajar.Errorf(ajar.Invalid, "line %d of the export is neither event nor batch: %w", n, err))
 				return
 			}
+			if line.Pos != nil {
+				loose = append(loose, s.Text())
+				continue
+			}
+			b := line.ExportedBatch
+			b.Events = append(loose, b.Events...)
+			loose = nil
 			if !yield(b, nil) {
 				return
 			}
 		}
 		if err := s.Err(); err != nil {
 			yield(ExportedBatch{}, ajar.Errorf(ajar.Unavailable, "the export broke off: %w", err))
+		} else if len(loose) > 0 {
+			yield(ExportedBatch{}, &ajar.Error{Kind: ajar.Conflict, Code: Altered, Msg: "the export ends with events that no batch holds"})
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -48,7 +49,7 @@ func (a *app) configPath() (string, error) {
 // loadConfig reads the login file, empty if there is none, and lets the environment have the last word.
 func (a *app) loadConfig() (*config, error) {
 	c := &config{}
-	server, token, ca := a.getenv("AJAR_SERVER"), a.getenv("AJAR_TOKEN"), a.getenv("AJAR_CA_FILE")
+	server, token, ca := strings.TrimSuffix(a.getenv("AJAR_SERVER"), "/"), a.getenv("AJAR_TOKEN"), a.getenv("AJAR_CA_FILE")
 	if server == "" || token == "" {
 		path, err := a.configPath()
 		if err != nil {

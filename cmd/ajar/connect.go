@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -27,9 +28,23 @@ func connectLine(t client.Target, number uint16) (ssh, connect string) {
 		who = t.Login + "@" + host
 	}
 	if number != 22 {
-		return "ssh -p " + strconv.Itoa(int(number)) + " " + who, connect
+		return "ssh -p " + strconv.Itoa(int(number)) + " " + quote(who), connect
 	}
-	return "ssh " + who, connect
+	return "ssh " + quote(who), connect
+}
+
+// quote makes what somebody else wrote one word of a shell, and no option.
+func quote(s string) string {
+	safe := func(r rune) bool {
+		return (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z') || (r >= '0' && r <= '9') || strings.ContainsRune("@._-:", r)
+	}
+	if strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) >= 0 {
+		s = "'" + strings.ReplaceAll(plain(s), "'", `'\''`) + "'"
+	}
+	if strings.HasPrefix(strings.TrimPrefix(s, "'"), "-") {
+		s = "-- " + s
+	}
+	return s
 }
 
 func sshPort(t client.Target) uint16 {

@@ -73,7 +73,9 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 	if err != nil {
 		return err
 	}
-	s.Token = ""
+	if s.ChangePassword {
+		a.say("this password is used up; set one of your own now: ajar user password %s", plain(s.Name))
+	}
 	out := struct {
 		Server    string           `json:"server"`
 		Principal ajar.PrincipalID `json:"principal"`

@@ -76,7 +76,11 @@ func (a *app) open(ctx context.Context, machine, portText string, f askFlags) er
 		return a.opened(t, want.Number, r, pending(r))
 	}
 	r, err = a.await(ctx, c, r, f.timeout.d)
-	if err == nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		a.say("the request stays; to end it: ajar close --request %s", r.ID)
+		return err
+	case err == nil:
 		err = a.notOpen(ctx, c, t, r)
 	}
 	return a.opened(t, want.Number, r, err)
@@ -102,6 +106,9 @@ func (a *app) ask(ctx context.Context, c *client.Client, t client.Target, want a
 		ask.Source = f.from
 	}
 	r, err := c.Initiate(ctx, client.Initiate{Policy: offer, Asks: []client.Ask{ask}, Justification: f.reason})
+	if errors.Is(err, context.Canceled) {
+		a.say("it is not known whether the request was made: ajar leases, ajar requests list --mine")
+	}
 	if err != nil {
 		return r, err
 	}
@@ -173,7 +180,6 @@ func (a *app) await(ctx context.Context, c *client.Client, r client.Request, tim
 	}
 	switch {
 	case ctx.Err() != nil:
-		a.say("the request stays; to end it: ajar close --request %s", r.ID)
 		return last, context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
 		return last, nil

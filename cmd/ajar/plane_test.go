@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +35,9 @@ type rig struct {
 	tokens  map[string]string
 	people  map[string]ajar.Caller
 	harm    string // to the exported log
+
+	mu    sync.Mutex
+	asked []string // URLs
 }
 
 func newRig(t testing.TB) *rig {
@@ -58,7 +64,12 @@ func newRig(t testing.TB) *rig {
 		LogKey: publicKey(key), Export: r.export,
 		JoinCommand: "ajar-agent join --server 127.0.0.1:8444 --ca-hash " + r.ca.Hash() + " --token-file -",
 	})
-	r.server = httptest.NewUnstartedServer(r.surface)
+	r.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		r.mu.Lock()
+		r.asked = append(r.asked, q.URL.String())
+		r.mu.Unlock()
+		r.surface.ServeHTTP(w, q)
+	}))
 	r.server.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
 	r.server.StartTLS()
 	t.Cleanup(func() {
@@ -98,7 +109,7 @@ func lab(t testing.TB) *rig {
 	r.person("bert", ajartest.At("Owner", ajartest.Group))
 	r.person("anna", ajartest.At("Just-in-time Requester", ajartest.Group), ajartest.At("Reader", ajartest.Group))
 	r.person("eve")
-	hash, err := r.hasher.Hash(t.Context(), "correct horse battery staple")
+	hash, err := r.hasher.Hash(context.Background(), "correct horse battery staple")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,11 +128,19 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ajar": main, "ssh": fakeSSH})
 }
 
-// fakeSSH tells how it was called and ends as AJAR_TEST_SSH_EXIT says.
+// fakeSSH tells how it was called and ends as AJAR_TEST_SSH says: with a code, or upon a signal.
 func fakeSSH() {
 	fmt.Println("ssh", strings.Join(os.Args[1:], " "))
 	code := 0
-	if s := os.Getenv("AJAR_TEST_SSH_EXIT"); s != "" {
+	switch s := os.Getenv("AJAR_TEST_SSH"); s {
+	case "":
+	case "wait":
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, stopSignals...)
+		_ = os.WriteFile("ssh.started", nil, 0o600) // the script finds out if it fails
+		fmt.Println("ended by", <-signals)
+		code = 3
+	default:
 		_, _ = fmt.Sscan(s, &code) // 0 if it is no number
 	}
 	os.Exit(code)
@@ -140,7 +159,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "ca.pem"), r.ca.PEM(), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as": scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin,
+			"as": scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin, "await": scriptAwait, "asked": scriptAsked,
 		},
 	})
 }

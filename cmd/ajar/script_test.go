@@ -129,6 +129,24 @@ func scriptTwin(ts *testscript.TestScript, _ bool, args []string) {
 	r.Put(&ajar.Target{ID: id, Location: "westeurope", Source: "person", Created: r.Now()})
 }
 
+// await FILE [TEXT]: until a file is there, and holds a text.
+func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
+	rigOf(ts).Until(func() bool {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && (len(args) == 1 || strings.Contains(string(b), args[1]))
+	})
+}
+
+// asked TEXT: until the plane was last asked for a URL with that text in it.
+func scriptAsked(ts *testscript.TestScript, _ bool, args []string) {
+	r := rigOf(ts)
+	r.Until(func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.asked) > 0 && strings.Contains(r.asked[len(r.asked)-1], args[0])
+	})
+}
+
 // tamper WAY: the plane's log is not what it was.
 func scriptTamper(ts *testscript.TestScript, _ bool, args []string) { rigOf(ts).harm = args[0] }
 

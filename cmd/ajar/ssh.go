@@ -119,15 +119,16 @@ func (a *app) runSSH(ctx context.Context, c *client.Client, program string, args
 	}
 }
 
-// closeAfter closes the port once ssh has ended. That it is closed already is fine.
+// closeAfter closes the port once ssh has ended, or takes the request back if nobody approved it yet. That it is closed
+// already is fine.
 func (a *app) closeAfter(ctx context.Context, c *client.Client, r client.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	var err error
-	if r.State == ajar.Pending {
-		_, err = c.Withdraw(ctx, r.ID, "ssh was not started")
-	} else {
-		_, err = c.Revoke(ctx, r.ID, "ssh ended")
+	_, err := c.Revoke(ctx, r.ID, "ssh ended")
+	if ajar.KindOf(err) == ajar.Conflict && r.State == ajar.Pending {
+		if _, err = c.Withdraw(ctx, r.ID, "ssh was not started"); ajar.KindOf(err) == ajar.Conflict {
+			_, err = c.Revoke(ctx, r.ID, "ssh ended") // it was approved between the two
+		}
 	}
 	switch ajar.KindOf(err) {
 	case ajar.Conflict, ajar.NotFound:
@@ -143,34 +144,31 @@ func (a *app) closeAfter(ctx context.Context, c *client.Client, r client.Request
 // remind tells in time that the end comes near. Somebody may have moved it meanwhile, so the plane is asked again.
 func (a *app) remind(ctx context.Context, c *client.Client, r client.Request) {
 	told := time.Time{}
-	for {
-		end := endOf(r)
-		if end.IsZero() {
-			return
-		}
+	for end := endOf(r); !end.IsZero(); end = endOf(r) {
 		left := end.Sub(a.now())
-		notice := min(5*time.Minute, max(end.Sub(r.Decided)/4, 10*time.Second))
-		if left > notice {
-			if wait(ctx, left-notice) != nil {
-				return
-			}
-			if now, err := c.Request(ctx, r.ID); err == nil {
-				r = now
-			}
-			continue
-		}
-		if !told.Equal(end) && left > 0 {
+		tell, pause := reminder(left, end.Sub(r.Decided), told.Equal(end))
+		if tell {
 			// The terminal is the child's now and may be raw: a line of our own starts with a return.
 			fmt.Fprintf(a.err, "\r\najar: this access ends in %s; to stay: ajar extend --request %s --by 30m\r\n", short(left), r.ID)
 			told = end
 		}
-		if wait(ctx, max(left/2, time.Second)) != nil {
+		if wait(ctx, pause) != nil {
 			return
 		}
 		if now, err := c.Request(ctx, r.ID); err == nil {
 			r = now
 		}
 	}
+}
+
+// reminder says whether to speak now, with so much left of the whole, and when to look again: five minutes before the
+// end, or a quarter of the whole if that is shorter.
+func reminder(left, whole time.Duration, told bool) (tell bool, again time.Duration) {
+	notice := min(5*time.Minute, max(whole/4, 10*time.Second))
+	if left > notice {
+		return false, left - notice
+	}
+	return !told && left > 0, max(left/2, time.Second)
 }
 
 // endOf is when the first live lease of r ends; zero if none lives.
