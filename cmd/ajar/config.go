@@ -25,6 +25,20 @@ type config struct {
 	Location string    `json:"location,omitempty"` // of new machines
 }
 
+// Where new machines and policies go if nobody says: who has no Azure needs no subscriptions.
+const (
+	defaultGroup    ajar.ID = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/default"
+	defaultLocation         = "local"
+)
+
+// group is the group that new machines and policies go to.
+func (c *config) group() ajar.ID {
+	if g := c.Scope.Group(); g != "" {
+		return g
+	}
+	return defaultGroup
+}
+
 // configPath is where the login file is.
 func (a *app) configPath() (string, error) {
 	if p := a.getenv("AJAR_CONFIG"); p != "" {

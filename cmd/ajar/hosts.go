@@ -122,10 +122,10 @@ func hostAddCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if location == "" {
-			location = or(t.Location, "local")
+		if t.Created.IsZero() {
+			a.say("%s is new, in %s", t.ID.Name(), t.ID.Group())
 		}
-		j, err := c.JoinToken(ctx, t.ID, location, replace)
+		j, err := c.JoinToken(ctx, t.ID, or(location, t.Location), replace)
 		if err != nil {
 			return err
 		}

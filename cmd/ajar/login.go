@@ -74,7 +74,7 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 		return err
 	}
 	if s.ChangePassword {
-		a.say("this password is used up; set one of your own now: ajar user password %s", plain(s.Name))
+		a.say("this password is used up; set one of your own now: ajar user password")
 	}
 	out := struct {
 		Server    string           `json:"server"`

@@ -102,19 +102,10 @@ func policyID(cfg *config, name, scope, location string) (ajar.ID, error) {
 	if strings.HasPrefix(name, "/") {
 		return ajar.ParseID(name)
 	}
-	if name == "" {
-		name = "default"
+	group := ajar.ID(or(scope, string(cfg.group()))).Group()
+	if group == "" {
+		return "", usage("scope %q is not a group (/subscriptions/…/resourceGroups/…)", scope)
 	}
-	if scope == "" {
-		scope = string(cfg.Scope)
-	}
-	if location == "" {
-		location = cfg.Location
-	}
-	group := ajar.ID(scope).Group()
-	if group == "" || location == "" {
-		return "", hint(usage("policy %q needs a scope and a location", name),
-			"give its whole id, or scope: and location: in the file, or once: ajar login --scope /subscriptions/…/resourceGroups/… --location …")
-	}
-	return ajar.ParseID(string(group) + "/providers/Microsoft.Security/locations/" + location + "/jitNetworkAccessPolicies/" + name)
+	location = or(location, or(cfg.Location, defaultLocation))
+	return ajar.ParseID(string(group) + "/providers/Microsoft.Security/locations/" + location + "/jitNetworkAccessPolicies/" + or(name, "default"))
 }

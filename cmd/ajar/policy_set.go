@@ -150,6 +150,9 @@ func (a *app) policiesOf(ctx context.Context, c *client.Client, cfg *config, fil
 }
 
 func (f filePolicy) resolve(ctx context.Context, c *client.Client, cfg *config) (client.Policy, error) {
+	if err := f.place(ctx, c); err != nil {
+		return client.Policy{}, err
+	}
 	id, err := policyID(cfg, f.name, f.scope, f.location)
 	if err != nil {
 		return client.Policy{}, err
@@ -170,6 +173,23 @@ func (f filePolicy) resolve(ctx context.Context, c *client.Client, cfg *config) 
 		p.Properties.Machines = append(p.Properties.Machines, client.MachinePolicy{ID: target, PublicIPAddress: m.public, Ports: m.ports})
 	}
 	return p, nil
+}
+
+// place puts a policy that does not say where it belongs beside its first machine.
+func (f *filePolicy) place(ctx context.Context, c *client.Client) error {
+	if strings.HasPrefix(f.name, "/") || len(f.machines) == 0 || (f.scope != "" && f.location != "") {
+		return nil
+	}
+	name := f.machines[0].name
+	if f.scope != "" && !strings.Contains(name, "/") {
+		name = ajar.ID(f.scope).ResourceGroup() + "/" + name
+	}
+	t, err := target(ctx, c, name)
+	if err != nil {
+		return fmt.Errorf("line %d: %w", f.machines[0].line, err)
+	}
+	f.scope, f.location = or(f.scope, string(t.ID.Group())), or(f.location, t.Location)
+	return nil
 }
 
 // machineID finds a machine of the file: by its ID, or by its name, first in the policy's own group.
@@ -238,15 +258,8 @@ func policyOf(ctx context.Context, c *client.Client, cfg *config, t client.Targe
 	case name == "" && len(t.Policies) == 1:
 		id = t.Policies[0].ID
 	default:
-		location := t.Location
-		if location == "" {
-			location = cfg.Location
-		}
-		if location == "" {
-			location = "local"
-		}
 		var err error
-		if id, err = policyID(cfg, name, string(t.ID.Group()), location); err != nil {
+		if id, err = policyID(cfg, name, string(t.ID.Group()), t.Location); err != nil {
 			return client.Policy{}, err
 		}
 	}

@@ -19,8 +19,8 @@ import (
 const policyFileHelp = `A policy file holds one or more policies, as YAML documents:
 
   policy: default                  # name, or the whole id; default if left out
-  scope: /subscriptions/0c1b…/resourceGroups/prod   # needed with a name, unless login --scope gave one
-  location: westeurope             # needed with a name, unless login --location gave one
+  scope: /subscriptions/0c1b…/resourceGroups/prod   # its group; that of its first machine if left out
+  location: westeurope             # that of its first machine if left out
   unguard: lift                    # lift or keep: what becomes of ports that a later version drops
   machines:
   - machine: web1                  # name in the scope, or the whole id

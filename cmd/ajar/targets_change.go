@@ -69,10 +69,7 @@ func targetOrNew(ctx context.Context, c *client.Client, cfg *config, name, locat
 	if err != nil {
 		return t, err
 	}
-	if location == "" {
-		location = cfg.Location
-	}
-	return client.Target{ID: id, Location: location}, nil
+	return client.Target{ID: id, Location: or(location, or(cfg.Location, defaultLocation))}, nil
 }
 
 // newMachine is the ID that a machine which does not exist yet would have.
@@ -84,12 +81,11 @@ func newMachine(cfg *config, name string) (ajar.ID, error) {
 		}
 		return id, err
 	}
-	group := cfg.Scope.Group()
-	if group == "" || strings.Contains(name, "/") {
+	if strings.Contains(name, "/") {
 		return "", hint(ajar.Errorf(ajar.NotFound, "there is no machine %q that you may see", name),
-			"to make one, give its whole id, or name a group to work in: ajar login --scope /subscriptions/…/resourceGroups/…")
+			"to make one, give its whole id, or its name alone; its group is then the one of ajar login --scope")
 	}
-	return ajar.ParseID(string(group) + "/providers/Microsoft.Compute/virtualMachines/" + name)
+	return ajar.ParseID(string(cfg.group()) + "/providers/Microsoft.Compute/virtualMachines/" + name)
 }
 
 func targetRemoveCmd(a *app) *cobra.Command {

@@ -14,7 +14,7 @@ func userCmd(a *app) *cobra.Command {
 	return family("user", "people: add, list, show, password, disable, enable, remove", `  ajar user add anna
   ajar user password anna
   ajar user disable anna`,
-		userAddCmd(a, k), k.listCmd(a), k.showCmd(a), userPasswordCmd(a, k), k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
+		userAddCmd(a, k), k.listCmd(a), k.showCmd(a), userPasswordCmd(a), k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
 }
 
 func userAddCmd(a *app, k principalKind) *cobra.Command {
@@ -40,13 +40,20 @@ func userAddCmd(a *app, k principalKind) *cobra.Command {
 	return c
 }
 
-func userPasswordCmd(a *app, k principalKind) *cobra.Command {
+func userPasswordCmd(a *app) *cobra.Command {
 	var file string
-	c := command("password NAME", "give a person, or yourself, another password", `  ajar user password anna
-  ajar user password anna --password-file new.txt`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
+	c := command("password [NAME]", "give yourself, or somebody else, another password", `  ajar user password
+  ajar user password anna --password-file new.txt`, cobra.MaximumNArgs(1), func(ctx context.Context, args []string) error {
+		c, cfg, err := a.client()
 		if err != nil {
 			return err
+		}
+		if len(args) == 0 {
+			me, err := c.Me(ctx)
+			if err != nil {
+				return err
+			}
+			args = []string{or(me.Name, cfg.Name)}
 		}
 		password, err := a.newPassword(args[0], file)
 		if err != nil {
