@@ -56,15 +56,14 @@ type Host struct {
 
 // link is what is known of the connection, for status.
 type link struct {
-	mu       sync.Mutex
-	up       bool
-	since    time.Time
-	heard    time.Time
-	trouble  string
-	wire     *wire
-	calls    map[uint64]chan *message
-	last     uint64
-	badTimes int
+	mu      sync.Mutex
+	up      bool
+	since   time.Time
+	heard   time.Time
+	trouble string
+	wire    *wire
+	calls   map[uint64]chan *message
+	last    uint64
 }
 
 // endpoint is what Local is told to act on. A Local has only one.

@@ -195,7 +195,7 @@ func (h *Hub) Connected(ep ajar.EndpointID) (since time.Time, ok bool) {
 	h.init()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.peers[ep]; p != nil {
+	if p := h.peers[ep]; p != nil && p.ready {
 		return p.since, true
 	}
 	if t, ok := h.away[ep]; ok {
@@ -236,7 +236,7 @@ func (h *Hub) peer(ep ajar.EndpointID) (*peer, error) {
 	h.init()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.peers[ep]; p != nil {
+	if p := h.peers[ep]; p != nil && p.ready {
 		return p, nil
 	}
 	if t, ok := h.away[ep]; ok {

@@ -24,6 +24,7 @@ type peer struct {
 	gone  chan struct{} // closed when the connection is over
 	out   chan struct{} // closed when everybody was told, and another may take the seat
 	slot  chan struct{} // holds one token while an order is unanswered
+	ready bool          // was welcomed: only then is it sent anything else; the hub's lock guards it
 
 	mu    sync.Mutex
 	calls map[uint64]*call
@@ -62,7 +63,10 @@ func (h *Hub) receiveHost(ctx context.Context, conn net.Conn, cert *x509.Certifi
 		return
 	}
 	defer h.unseat(p)
-	p.greet(ctx, m.Hello)
+	if err := p.greet(ctx, m.Hello); err != nil {
+		h.Log.Debug("welcome a host", "endpoint", ep, "from", p.from, "err", err)
+		return
+	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { p.recheck(ctx, stop) })
@@ -93,7 +97,7 @@ func (h *Hub) seat(ctx context.Context, p *peer) bool {
 	h.mu.Lock()
 	old := h.peers[p.ep]
 	if old == nil {
-		p.sit()
+		h.peers[p.ep] = p
 		h.mu.Unlock()
 		return true
 	}
@@ -102,8 +106,9 @@ func (h *Hub) seat(ctx context.Context, p *peer) bool {
 		return false
 	}
 	h.asked[p.ep] = true
+	ready := old.ready
 	h.mu.Unlock()
-	alive := old.alive(ctx)
+	alive := old.alive(ctx, ready)
 	if alive {
 		h.reportDuplicate(p, old)
 	} else {
@@ -119,7 +124,7 @@ func (h *Hub) seat(ctx context.Context, p *peer) bool {
 	if alive || h.peers[p.ep] != nil || ctx.Err() != nil {
 		return false
 	}
-	p.sit()
+	h.peers[p.ep] = p
 	return true
 }
 
@@ -141,15 +146,16 @@ func (h *Hub) reportDuplicate(p, old *peer) {
 	}})
 }
 
-// sit is called with the hub's lock.
-func (p *peer) sit() {
-	p.since = p.hub.Clock()
-	p.hub.peers[p.ep] = p
-	delete(p.hub.away, p.ep)
-}
-
 // alive asks the host for a sign of life. One that is busy with an order is given longer.
-func (p *peer) alive(ctx context.Context) bool {
+func (p *peer) alive(ctx context.Context, ready bool) bool {
+	if !ready { // either it came this moment, or it is being shown out
+		select {
+		case <-p.gone:
+			return false
+		default:
+			return true
+		}
+	}
 	wait := time.Second
 	if len(p.slot) > 0 {
 		wait = p.hub.Patience
@@ -165,33 +171,43 @@ func (p *peer) alive(ctx context.Context) bool {
 func (h *Hub) unseat(p *peer) {
 	p.wire.close()
 	close(p.gone)
-	if h.Home != nil {
-		h.Home(p.ep, false)
+	h.mu.Lock()
+	was := p.ready
+	p.ready = false
+	if was {
+		h.away[p.ep] = h.Clock()
 	}
-	no := false
-	h.news.add(item{report: ajar.Report{Endpoint: p.ep, Time: h.Clock(), Message: "the host's agent is no longer connected", Connected: &no}})
+	h.mu.Unlock()
+	if was {
+		if h.Home != nil {
+			h.Home(p.ep, false)
+		}
+		no := false
+		h.news.add(item{report: ajar.Report{Endpoint: p.ep, Time: h.Clock(), Message: "the host's agent is no longer connected", Connected: &no}})
+	}
 	h.mu.Lock()
 	delete(h.peers, p.ep)
-	h.away[p.ep] = h.Clock()
 	h.mu.Unlock()
 	close(p.out)
 }
 
-// greet answers a hello and tells the loop.
-func (p *peer) greet(ctx context.Context, in *hello) {
+// greet answers a hello, and tells everybody that the host is here.
+func (p *peer) greet(ctx context.Context, in *hello) error {
 	h := p.hub
 	p.mu.Lock()
 	if in.Hub == h.id {
 		p.rev = in.Rev
 	}
 	p.mu.Unlock()
-	if h.Home != nil {
-		h.Home(p.ep, true)
-	}
 	w := &welcome{Protocol: protocol, Hub: h.id, Endpoint: p.ep, Settings: h.settings(p.ep)}
 	if err := p.send(ctx, &message{Type: typeWelcome, Welcome: w}); err != nil {
-		p.wire.close()
-		return
+		return err
+	}
+	h.mu.Lock()
+	p.ready, p.since = true, h.Clock()
+	h.mu.Unlock()
+	if h.Home != nil {
+		h.Home(p.ep, true)
 	}
 	yes, status := true, in.Status
 	h.news.add(item{report: ajar.Report{
@@ -200,6 +216,7 @@ func (p *peer) greet(ctx context.Context, in *hello) {
 		Status:  &status, Connected: &yes, SkewMS: in.SkewMS, Look: true,
 	}})
 	h.Log.Info("host connected", "endpoint", p.ep, "from", p.from, "version", in.Status.Version)
+	return nil
 }
 
 // recheck identifies the host again and again, so that a revocation that nobody told this replica of cuts it, too.

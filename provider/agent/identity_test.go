@@ -321,7 +321,7 @@ func TestCertificateIsRenewedInTime(t *testing.T) {
 		p.hub.mu.Lock()
 		defer p.hub.mu.Unlock()
 		c := p.hub.peers["web"]
-		return c != nil && c.cert.NotAfter.Sub(time.Now()) > 30*time.Minute
+		return c != nil && time.Until(c.cert.NotAfter) > 30*time.Minute
 	})
 }
 

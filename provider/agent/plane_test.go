@@ -130,7 +130,7 @@ func (p *plane) start(addr string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.addr = ln.Addr().String()
 	p.hub = &Hub{
-		Clock: p.now, Log: slog.New(slog.DiscardHandler),
+		Clock: p.now, Log: logTo(p.t),
 		Server:   func() (*tls.Certificate, error) { return p.ca.server, nil },
 		CA:       func() []*x509.Certificate { return []*x509.Certificate{p.ca.cert} },
 		Identify: p.identify, Join: p.join, Renew: p.renew,
@@ -295,7 +295,7 @@ func (m *machine) build() *Host {
 	m.mem.clock = clock
 	m.stepped = make(chan struct{}, 1)
 	m.Host = &Host{
-		Local: m.mem, Clock: clock, Dir: m.dir, Version: "test", BootID: m.bootID, TrustWall: true, Log: slog.New(slog.DiscardHandler),
+		Local: m.mem, Clock: clock, Dir: m.dir, Version: "test", BootID: m.bootID, TrustWall: true, Log: logTo(m.t),
 		Mono: func() time.Duration { return time.Since(m.boot) }, Stepped: m.stepped, Beat: 50 * time.Millisecond, Patience: 5 * time.Second,
 	}
 	return m.Host
@@ -397,4 +397,19 @@ func (m *machine) change(d ajar.Delta) {
 	if err := m.p.hub.Change(m.t.Context(), m.at(), d); err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// logTo shows the log of a test that fails.
+func logTo(t testing.TB) *slog.Logger {
+	if _, bench := t.(*testing.B); bench {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(logWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+type logWriter struct{ t testing.TB }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.t.Log(string(b))
+	return len(b), nil
 }
