@@ -33,7 +33,7 @@ var (
 
 // plane is a whole broker over a real store, with a clock that tests turn.
 type plane struct {
-	t     *testing.T
+	t     testing.TB
 	dsn   string
 	store ajar.Store
 	b     *broker.Broker
@@ -45,12 +45,12 @@ type plane struct {
 	removed map[ajar.EndpointID]bool // lifted?
 }
 
-func newPlane(t *testing.T, change ...func(*broker.Config)) *plane {
+func newPlane(t testing.TB, change ...func(*broker.Config)) *plane {
 	t.Helper()
 	return planeOver(t, "sqlite:"+filepath.Join(t.TempDir(), "ajar.db"), change...)
 }
 
-func planeOver(t *testing.T, dsn string, change ...func(*broker.Config)) *plane {
+func planeOver(t testing.TB, dsn string, change ...func(*broker.Config)) *plane {
 	t.Helper()
 	p := &plane{t: t, dsn: dsn, now: start, woken: map[ajar.EndpointID]int{}, removed: map[ajar.EndpointID]bool{}}
 	s, err := store.Open(ctx, dsn, store.Options{Clock: p.clock})
