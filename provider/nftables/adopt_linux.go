@@ -132,12 +132,8 @@ func (f *Firewall) readSet(ctx context.Context, name string, r *remains) error {
 	if open {
 		f.built[s] = true
 	}
-	now := f.clock().UnixMilli()
 	for _, e := range es {
-		end := int64(forever)
-		if e.expires > 0 {
-			end = now + e.expires.Milliseconds()
-		}
+		end := e.end()
 		switch {
 		case open:
 			err = f.readOpening(s, e.key, end)
@@ -223,6 +219,7 @@ func (f *Firewall) structure(b *batch) {
 // lay makes the table, in place of one that is there if replace is set, with what memory says the kernel has or had: one
 // transaction, so that no packet meets a host without its guards.
 func (f *Firewall) lay(ctx context.Context, replace bool, keep tuples) error {
+	live := f.live()
 	b := f.batch()
 	if replace {
 		b.delTable()
@@ -230,34 +227,81 @@ func (f *Firewall) lay(ctx context.Context, replace bool, keep tuples) error {
 	b.newTable(f.tableFlags())
 	f.structure(b)
 	now := f.clock()
-	ms := f.members(now)
-	for s, list := range ms {
-		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, s.name(), list)
-	}
+	f.layOpenings(b, live, now)
 	f.layGuards(b, keep, now)
 	err := f.sock.transact(b)
 	if errors.Is(err, unix.EMSGSIZE) {
-		err = f.layByParts(replace, ms, keep)
+		err = f.layByParts(replace, live, keep)
 	}
 	if err != nil {
 		return fmt.Errorf("lay table %s: %w", f.table, err)
 	}
 	f.laid = true
 	f.log.InfoContext(ctx, "table laid", "table", f.table, "replaced", replace, "owned", f.persist)
+	// In one big transaction the last element's life is counted from a while after it was computed.
+	wrong, err := f.readBack(ctx, live)
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(wrong, chunk) {
+		if err := f.write(ctx, f.batch(), part); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// members are the openings that the kernel has or had, with what is left of them.
-func (f *Firewall) members(now time.Time) map[shape][]member {
-	by := map[shape][]member{}
+// live are the openings that the kernel has or had and that have not ended.
+func (f *Firewall) live() []edit {
+	soon := f.clock().Add(2 * soonest).UnixMilli()
+	var es []edit
 	for p, e := range f.book.elems {
-		if e.wrote < now.Add(soonest).UnixMilli() || e.wrote == forever {
+		if e.wrote < soon || e.wrote == forever {
 			e.wrote = 0
 			continue
 		}
-		by[p.shape] = append(by[p.shape], member{key: p.key(), life: time.Duration(e.wrote-now.UnixMilli()) * time.Millisecond})
+		es = append(es, edit{p, e.wrote})
 	}
-	return by
+	slices.SortFunc(es, func(a, b edit) int { return a.place.shape.compare(b.place.shape) })
+	return es
+}
+
+func (f *Firewall) layOpenings(b *batch, es []edit, now time.Time) {
+	for len(es) > 0 {
+		n := 1
+		for n < len(es) && es[n].place.shape == es[0].place.shape {
+			n++
+		}
+		ms := make([]member, n)
+		for i, e := range es[:n] {
+			ms[i] = member{key: e.place.key(), life: max(time.Duration(e.end-now.UnixMilli())*time.Millisecond, soonest)}
+		}
+		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, es[0].place.shape.name(), ms)
+		es = es[n:]
+	}
+}
+
+// layByParts is lay where so many openings do not fit the socket's buffer: an ordinary user's namespace. Guards come last,
+// so that no opening is cut.
+func (f *Firewall) layByParts(replace bool, live []edit, keep tuples) error {
+	b := f.batch()
+	if replace {
+		b.delTable()
+	}
+	b.newTable(f.tableFlags())
+	f.structure(b)
+	for part := range slices.Chunk(live, chunk) {
+		f.layOpenings(b, part, f.clock())
+		if err := f.sock.transact(b); err != nil {
+			return err
+		}
+		b = f.batch()
+	}
+	f.layGuards(b, keep, f.clock())
+	if b.empty() {
+		return nil
+	}
+	return f.sock.transact(b)
 }
 
 func (f *Firewall) layGuards(b *batch, keep tuples, now time.Time) {
@@ -269,35 +313,6 @@ func (f *Firewall) layGuards(b *batch, keep tuples, now time.Time) {
 			f.writeBar(b, k, 0, end, now)
 		}
 	}
-}
-
-// layByParts is lay where so many openings do not fit the socket's buffer: an ordinary user's namespace. Guards come last,
-// so that no opening is cut.
-func (f *Firewall) layByParts(replace bool, ms map[shape][]member, keep tuples) error {
-	b := f.batch()
-	if replace {
-		b.delTable()
-	}
-	b.newTable(f.tableFlags())
-	f.structure(b)
-	if err := f.sock.transact(b); err != nil {
-		return err
-	}
-	for s, list := range ms {
-		for part := range slices.Chunk(list, chunk) {
-			b := f.batch()
-			b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, s.name(), part)
-			if err := f.sock.transact(b); err != nil {
-				return err
-			}
-		}
-	}
-	b = f.batch()
-	f.layGuards(b, keep, f.clock())
-	if b.empty() {
-		return nil
-	}
-	return f.sock.transact(b)
 }
 
 // remove takes the table away.

@@ -116,16 +116,15 @@ func (f *Firewall) changeFrom(ctx context.Context, d ajar.Delta) error {
 
 // change works d into memory and brings the kernel in line for all that it touches, and for touched.
 func (f *Firewall) change(ctx context.Context, d ajar.Delta, touched map[place]struct{}) error {
-	if err := check(d); err != nil {
+	puts, err := check(d)
+	if err != nil {
 		return err
 	}
 	for _, id := range d.Drop {
 		f.book.drop(id, touched)
 	}
-	for _, r := range d.Put {
-		if err := f.book.put(r, touched); err != nil {
-			return err
-		}
+	for i, r := range d.Put {
+		f.book.put(r, puts[i], touched)
 	}
 	guards := f.guards
 	if d.Guard != nil {
@@ -140,21 +139,24 @@ func (f *Firewall) change(ctx context.Context, d ajar.Delta, touched map[place]s
 	return nil
 }
 
-// check finds what cannot be carried out before anything is touched.
-func check(d ajar.Delta) error {
-	for _, r := range d.Put {
-		if _, err := wishes(r); err != nil {
-			return err
+// check finds what cannot be carried out before anything is touched, and spells out what each rule to put wants.
+func check(d ajar.Delta) ([][]wish, error) {
+	puts := make([][]wish, len(d.Put))
+	for i, r := range d.Put {
+		ws, err := wishes(r)
+		if err != nil {
+			return nil, err
 		}
+		puts[i] = ws
 	}
 	if d.Guard != nil {
 		for _, g := range *d.Guard {
 			if _, err := bars(g, 0); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return nil
+	return puts, nil
 }
 
 // chunk bounds the elements of one transaction, so that it fits the socket buffer that any user has, and so that the
@@ -167,8 +169,10 @@ const chunk = 2000
 func (f *Firewall) carryOut(ctx context.Context, guards []ajar.Guard, touched map[place]struct{}) error {
 	now := f.clock()
 	es := f.book.edits(now.UnixMilli(), touched)
-	// Closing comes before opening.
-	slices.SortFunc(es, func(a, b edit) int { return cmp.Or(cmp.Compare(a.end, b.end), a.place.compare(b.place)) })
+	// Closing comes before opening; what is in one set stays together.
+	slices.SortFunc(es, func(a, b edit) int {
+		return cmp.Or(cmp.Compare(min(a.end, 1), min(b.end, 1)), a.place.shape.compare(b.place.shape))
+	})
 	b := f.batch()
 	f.reshape(b)
 	for len(es) > chunk {
@@ -316,10 +320,6 @@ func (f *Firewall) tidy() error {
 	return f.sock.transact(b)
 }
 
-func (p place) compare(q place) int {
-	return cmp.Or(
-		cmp.Compare(order(p.shape), order(q.shape)), cmp.Compare(p.shape.addrBits(), q.shape.addrBits()),
-		cmp.Compare(p.shape.bits, q.shape.bits), slices.Compare(p.src[:], q.src[:]), slices.Compare(p.dst[:], q.dst[:]),
-		cmp.Compare(p.port, q.port), cmp.Compare(p.proto, q.proto),
-	)
+func (s shape) compare(t shape) int {
+	return cmp.Or(cmp.Compare(order(s), order(t)), cmp.Compare(s.addrBits(), t.addrBits()), cmp.Compare(s.bits, t.bits))
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -219,6 +220,7 @@ const listBytes = 48 << 10
 
 // elements appends msg for all ms, in as many messages as it takes.
 func (b *batch) elements(msg, flags uint16, name string, ms []member) {
+	b.buf = slices.Grow(b.buf, len(ms)*64)
 	for len(ms) > 0 {
 		b.do(msg, flags, "elements of "+name, func(a *attrs) {
 			a.str(unix.NFTA_SET_ELEM_LIST_TABLE, b.table)

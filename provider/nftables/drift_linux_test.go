@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,7 @@ func TestEveryChangeOfAnUnownedTableIsRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keep(c)
+	cuts := []string{"delete element inet ajar open4_32 { 10.7.0.2 . tcp . 22 }", "flush set inet ajar open4_32"}
 	for _, x := range []struct{ script, want string }{
 		{"flush ruleset", "table deleted"},
 		{"delete table inet ajar", "table deleted"},
@@ -111,11 +113,16 @@ func TestEveryChangeOfAnUnownedTableIsRepaired(t *testing.T) {
 		p.guest.wantOpen(guest6, ap(host6, 22))
 		p.guest.wantRefused(other4, ap(host4, 22))
 		t.Logf("%q: open for %s", x.script, r.Details["open"])
-		if x.script == "add chain inet ajar mine { type filter hook prerouting priority -170; }\nadd rule inet ajar mine tcp dport 22 drop" {
+		if !slices.Contains(cuts, x.script) {
+			k.lives(t, x.script)
 			continue
 		}
+		// Its opening was away for a moment, which a session that is always talking may or may not survive.
+		if c, err = p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22)); err != nil {
+			t.Fatal(err)
+		}
+		k = keep(c)
 	}
-	k.lives(t, "after all repairs")
 }
 
 // TestForeignRulesOfOthersAreNotOurs: other tables may change as they like.
@@ -138,9 +145,7 @@ func TestExpiryIsNoDrift(t *testing.T) {
 	p.host.serve("tcp", ":22")
 	f := p.host.firewall(Config{OwnTable: "off"})
 	ch := reports(t, f)
-	end := time.Now().Add(200 * time.Millisecond)
-	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4)}})
-	until(end)
+	until(ends(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now(), guest4)}}))
 	p.guest.wantRefused(guest4, ap(host4, 22))
 	p.host.nft("flush ruleset")
 	repaired(t, ch, "table deleted")

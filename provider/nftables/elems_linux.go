@@ -148,12 +148,8 @@ func (k *book) drop(id ajar.LeaseID, touched map[place]struct{}) {
 	delete(k.rules, id)
 }
 
-// put gives a lease the holds of r, instead of those it has.
-func (k *book) put(r ajar.Rule, touched map[place]struct{}) error {
-	ws, err := wishes(r)
-	if err != nil {
-		return err
-	}
+// put gives a lease the holds of r, which are ws, instead of those it has.
+func (k *book) put(r ajar.Rule, ws []wish, touched map[place]struct{}) {
 	k.drop(r.Lease, touched)
 	k.rules[r.Lease] = r
 	for _, w := range ws {
@@ -162,7 +158,6 @@ func (k *book) put(r ajar.Rule, touched map[place]struct{}) error {
 		e.held = append(e.held, hold{r.Lease, w.until})
 		touched[w.place] = struct{}{}
 	}
-	return nil
 }
 
 func (k *book) at(p place) *elem {

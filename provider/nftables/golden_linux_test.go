@@ -120,9 +120,8 @@ func TestTableReadsAsWritten(t *testing.T) {
 	to.Dest = netip.MustParseAddr(host4)
 	to6 := to
 	to6.Lease, to6.Dest = "to6", netip.MustParseAddr(host6)
-	guards := append(guardOf(22, 3389),
-		ajar.Guard{Flow: ajar.Flow{Dest: to.Dest, Port: to.Port}}, ajar.Guard{Flow: ajar.Flow{Dest: to6.Dest, Port: to.Port}},
-		ajar.Guard{Flow: flowAt(5985, ajar.TCP), ConfirmBy: end})
+	guards := append(guardOf(22, 3389), ajar.Guard{Flow: flowAt(5985, ajar.TCP), ConfirmBy: end},
+		ajar.Guard{Flow: ajar.Flow{Dest: to.Dest, Port: to.Port}}, ajar.Guard{Flow: ajar.Flow{Dest: to6.Dest, Port: to.Port}})
 	want := ajar.Ruleset{Guard: guards, Allow: []ajar.Rule{one, to, to6, wide}}
 	for name, w := range map[string]ajar.Ruleset{"guard": {Guard: guardOf(22)}, "full": want} {
 		apply(t, f, w)

@@ -18,6 +18,15 @@ type held struct {
 	key     []byte
 	life    time.Duration // as given
 	expires time.Duration // what is left; 0 = no end
+	at      int64         // when that was so, Unix milliseconds; set in lists
+}
+
+// end is when h ends.
+func (h held) end() int64 {
+	if h.expires <= 0 {
+		return forever
+	}
+	return h.at + h.expires.Milliseconds()
 }
 
 // readElements decodes a message that lists elements.
@@ -162,14 +171,18 @@ func (e edit) ok(h held, now int64) bool {
 
 // list dumps a set. The hash sets of the kernel list slowly when they are big: only for looking at the whole.
 func (f *Firewall) list(ctx context.Context, set string) (all []held, err error) {
+	var at int64 // the kernel writes the next piece while it hands out the one before
 	err = f.sock.dump(ctx, func() []byte {
 		return f.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(a *attrs) {
 			a.str(unix.NFTA_SET_ELEM_LIST_TABLE, f.table)
 			a.str(unix.NFTA_SET_ELEM_LIST_SET, set)
 		})
-	}, func() { all = nil }, func(m message) error {
+	}, func() { all, at = nil, f.clock().UnixMilli() }, func(m message) error {
 		_, _, hs, err := readElements(m.payload())
-		all = append(all, hs...)
+		for i := range hs {
+			hs[i].at = at
+		}
+		all, at = append(all, hs...), f.clock().UnixMilli()
 		return err
 	})
 	return all, err

@@ -1,0 +1,86 @@
+package nftables
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/ajar-access/ajar"
+	"golang.org/x/sys/unix"
+)
+
+// FuzzMessages: whatever comes over netlink is decoded or refused.
+func FuzzMessages(f *testing.F) {
+	b := newBatch("ajar", 1)
+	b.elements(unix.NFT_MSG_NEWSETELEM, 0, "open4_32", []member{{key: place{shape: exact[0], port: 22, proto: 6}.key(), life: 1e9}})
+	b.newSet(shape{six: true, bits: 64}.set(), 1)
+	b.newTable(3)
+	f.Add([]byte(b.finish()))
+	f.Add(diagRequest(unix.AF_INET, unix.IPPROTO_TCP))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		_ = eachMessage(raw, func(m message) error {
+			_, _, _ = m.verdict()
+			d := newDrift()
+			_, _ = d.note("ajar", m)
+			_, set, es, err := readElements(m.payload())
+			if err != nil {
+				return nil
+			}
+			for _, e := range es {
+				if s, ok := shapeOf(set); ok {
+					_, _ = placeOf(s, e.key)
+				}
+				_, _ = barOf("guard", e.key)
+				_, _ = flowOf(true, e.key)
+			}
+			_, _ = readSock(m.body, unix.IPPROTO_TCP)
+			return nil
+		})
+	})
+}
+
+func TestKeysReadBack(t *testing.T) {
+	r := leaseOf("a", 22, anEnd, "10.1.2.3/20", "0.0.0.0/0", "2001:db8::1", "::/0", "::ffff:192.0.2.0/120")
+	r.Port.Protocol = ajar.Both
+	for _, dest := range []string{"", "192.0.2.1", "2001:db8::5"} {
+		r.Dest = netip.Addr{}
+		if dest != "" {
+			r.Dest = netip.MustParseAddr(dest)
+		}
+		ws, err := wishes(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range ws {
+			s, ok := shapeOf(w.place.shape.name())
+			if !ok || s != w.place.shape {
+				t.Errorf("%s reads back as %v", w.place.shape.name(), s)
+			}
+			p, err := placeOf(s, w.place.key())
+			if err != nil || p != w.place {
+				t.Errorf("%s reads back as %s, %v", w.place, p, err)
+			}
+			if p.dest() != r.Dest {
+				t.Errorf("dest %s", p.dest())
+			}
+		}
+	}
+	for _, name := range []string{"open4_33", "open6_129", "open4_032", "open5_1", "drain4", "open4to_", "guard", "open4_+1"} {
+		if s, ok := shapeOf(name); ok {
+			t.Errorf("%s reads as %v", name, s)
+		}
+	}
+}
+
+func TestSourcesThatMakeNoSenseAreRefused(t *testing.T) {
+	for _, bad := range []netip.Prefix{{}, netip.MustParsePrefix("::ffff:0.0.0.0/90"), netip.PrefixFrom(netip.MustParseAddr("10.0.0.1"), 33)} {
+		if _, err := wishes(ajar.Rule{Flow: flowAt(22, ajar.TCP), Sources: []netip.Prefix{bad}, Expires: anEnd}); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+	if _, err := wishes(ajar.Rule{Flow: flowAt(22, "ICMP"), Expires: anEnd}); err == nil {
+		t.Error("ICMP was taken")
+	}
+	if _, err := wishes(ajar.Rule{Flow: flowAt(22, ajar.TCP)}); err == nil {
+		t.Error("a rule without an end was taken")
+	}
+}
