@@ -110,6 +110,9 @@ func New(ctx context.Context, o Options) (*Lab, error) {
 	}
 	l := &Lab{Dir: sub, Home: homeOf(dir), Login: callerName(), o: o, logs: filepath.Join(sub, "logs")}
 	if err := l.build(ctx); err != nil {
+		if l.Plane != nil && l.Plane.proc != nil {
+			err = fmt.Errorf("%w\n%s", err, l.Plane.proc.Tail())
+		}
 		l.Close()
 		return nil, err
 	}
@@ -144,8 +147,7 @@ func (l *Lab) build(ctx context.Context) (err error) {
 	if l.o.noPlane {
 		return nil
 	}
-	l.Plane, err = l.newPlane(ctx)
-	return err
+	return l.startPlane(ctx)
 }
 
 // operatorAddress puts this program itself on the bridge.

@@ -13,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+
 	"github.com/ajar-access/ajar"
 )
 
@@ -60,7 +63,7 @@ func (l *Lab) newMachine(number int) (m *Machine, hostKey string, err error) {
 
 // boot starts the machine in the order of a real one: the firewall from disk, the servers, and only then the network.
 func (m *Machine) boot(ctx context.Context) error {
-	s, err := newSpace(m.Name)
+	s, err := newSpace(m.Name, m.newBoot)
 	if err != nil {
 		return err
 	}
@@ -97,6 +100,21 @@ func (m *Machine) boot(ctx context.Context) error {
 	}
 	if m.joined {
 		return m.StartAgent(ctx)
+	}
+	return nil
+}
+
+// newBoot gives the machine a boot id that it did not have before, as after a real start.
+func (m *Machine) newBoot() error {
+	file := filepath.Join(m.dir, "boot_id")
+	if err := os.WriteFile(file, []byte(uuid.NewString()+"\n"), 0o644); err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return forbidden(err)
+	}
+	if err := unix.Mount(file, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("boot id: %w", err)
 	}
 	return nil
 }

@@ -17,18 +17,17 @@ import (
 // AddPerson makes a person with a role over the whole lab, signs them in at the requester's machine as they would do
 // it, and returns the environment of their ajar.
 func (l *Lab) AddPerson(ctx context.Context, name, role string) (env []string, err error) {
-	const password = "a long enough password, for the lab"
 	if _, err := l.Plane.Admin.CreatePrincipal(ctx, client.Principal{Kind: ajar.User, Name: name}, password); err != nil {
 		return nil, fmt.Errorf("add %s: %w", name, err)
 	}
 	if _, err := l.Plane.Admin.Assign(ctx, client.Assignment{Principal: ajar.PrincipalID(name), Role: ajar.RoleID(role), Scope: Group}); err != nil {
 		return nil, fmt.Errorf("make %s a %s: %w", name, role, err)
 	}
-	return l.signIn(ctx, name, password)
+	return l.signIn(ctx, name)
 }
 
 // signIn runs `ajar login` for somebody, with a login file of their own.
-func (l *Lab) signIn(ctx context.Context, name, password string) (env []string, err error) {
+func (l *Lab) signIn(ctx context.Context, name string) (env []string, err error) {
 	file := filepath.Join(l.Dir, name+".password")
 	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
 		return nil, err

@@ -3,15 +3,18 @@
 package lab
 
 import (
+	"bufio"
 	"context"
-	"crypto/x509"
-	"encoding/pem"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,24 +36,24 @@ type Plane struct {
 	proc  *Proc
 }
 
-func (l *Lab) newPlane(ctx context.Context) (*Plane, error) {
+func (l *Lab) startPlane(ctx context.Context) (err error) {
 	p := &Plane{lab: l, dir: filepath.Join(l.Dir, "plane")}
 	p.URL = "https://" + net.JoinHostPort(addr4(planeN).String(), "8443")
 	p.AgentAddr = net.JoinHostPort(addr4(planeN).String(), "8444")
+	l.Plane = p
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
-		return p, err
+		return err
 	}
 	if err := p.configure(); err != nil {
-		return p, err
+		return err
 	}
-	var err error
 	if p.Space, err = l.place("plane", planeN); err != nil {
-		return p, err
+		return err
 	}
 	if err := p.Start(ctx); err != nil {
-		return p, err
+		return err
 	}
-	return p, p.signIn(ctx)
+	return p.signIn(ctx)
 }
 
 func (p *Plane) file(name string) string { return filepath.Join(p.dir, name) }
@@ -75,11 +78,37 @@ admin:
   file: %s
 bounds:
   min: 1s
+metrics:
+  listen: %q
 guardConfirm: %s
-`, addr4(planeN).String()+":8443", addr4(planeN).String()+":8444", p.URL, db, p.file("kek"), p.file("admin"), confirm)
+`, addr4(planeN).String()+":8443", addr4(planeN).String()+":8444", p.URL, db, p.file("kek"), p.file("admin"), p.metrics(), confirm)
 	return errors.Join(
 		os.WriteFile(p.file("kek"), []byte(strings.Repeat("6b", 32)+"\n"), 0o600),
 		os.WriteFile(p.file("ajard.yaml"), []byte(text), 0o600))
+}
+
+func (p *Plane) metrics() string { return net.JoinHostPort(addr4(planeN).String(), "9090") }
+
+// Metrics reads what the plane tells Prometheus: samples without labels by their name, those with labels added up.
+func (p *Plane) Metrics(ctx context.Context) (map[string]float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.metrics()+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	m := map[string]float64{}
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		name, value, ok := strings.Cut(lines.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); ok && err == nil {
+			name, _, _ = strings.Cut(name, "{")
+			m[name] += v
+		}
+	}
+	return m, nil
 }
 
 // Start starts ajard and returns once it serves.
@@ -93,16 +122,29 @@ func (p *Plane) Start(ctx context.Context) error {
 		if !proc.Alive() {
 			return true, nil
 		}
-		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(p.URL, "https://"), time.Second)
-		if err != nil {
-			return false, err
-		}
-		return true, conn.Close()
+		return p.ready(ctx)
 	})
 	if err == nil && proc.Alive() {
 		return nil
 	}
 	return fmt.Errorf("ajard does not serve: %w\n%s", err, proc.Tail())
+}
+
+// ready asks the plane whether it serves. Nothing is believed of the answer, so its certificate is not looked at.
+func (p *Plane) ready(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	t := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see above
+	defer t.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/readyz", nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return false, err
+	}
+	return resp.StatusCode == http.StatusOK, resp.Body.Close()
 }
 
 // Kill is kill -9.
@@ -134,23 +176,51 @@ func (p *Plane) setAddresses(ctx context.Context, m *Machine) error {
 	return err
 }
 
-// signIn takes the credential that was shown at the first start.
+// password is everybody's in the lab.
+const password = "correct horse battery staple, in the lab"
+
+// signIn uses up the credential that was shown at the first start, and sets a password in its place.
 func (p *Plane) signIn(ctx context.Context) error {
-	return errors.New("not known yet")
+	once, err := os.ReadFile(p.file("admin"))
+	if err != nil {
+		return fmt.Errorf("the one-time credential: %w", err)
+	}
+	if p.CAHash, err = p.hash(); err != nil {
+		return err
+	}
+	ca, err := client.FetchCA(ctx, p.URL, p.CAHash, nil)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(client.Config{Server: p.URL, CA: ca})
+	if err != nil {
+		return err
+	}
+	first, err := c.Login(ctx, "admin", strings.TrimSpace(string(once)))
+	if err != nil {
+		return fmt.Errorf("sign the administrator in: %w", err)
+	}
+	if err := c.WithToken(first.Token).SetPassword(ctx, "admin", password); err != nil {
+		return fmt.Errorf("set the administrator's password: %w", err)
+	}
+	s, err := c.Login(ctx, "admin", password)
+	if err != nil {
+		return fmt.Errorf("sign the administrator in: %w", err)
+	}
+	p.Admin = c.WithToken(s.Token)
+	p.AdminEnv, err = p.lab.signIn(ctx, "admin")
+	return err
 }
 
-func readCA(file string) (string, error) {
-	b, err := os.ReadFile(file)
+// hash finds what ajard says of its authority when it starts to serve.
+func (p *Plane) hash() (string, error) {
+	b, err := os.ReadFile(p.proc.Log)
 	if err != nil {
 		return "", err
 	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return "", fmt.Errorf("%s holds no certificate", file)
+	hash := regexp.MustCompile(`sha256:[0-9a-f]{64}`).Find(b)
+	if hash == nil {
+		return "", fmt.Errorf("ajard does not say the hash of its authority: %s", p.proc.Tail())
 	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return "", err
-	}
-	return client.CAHash(cert), nil
+	return string(hash), nil
 }

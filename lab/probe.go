@@ -110,12 +110,13 @@ func (s *Space) await(ctx context.Context, to netip.AddrPort, open bool, pause t
 
 // Watch tries one port again and again from a space, and remembers when it changed.
 type Watch struct {
+	through  func(began, ended time.Time) // called for each connection that came about
 	mu       sync.Mutex
 	changes  []Change
 	tries    int
 	lastOpen time.Time
 	stop     context.CancelFunc
-	done     chan error
+	done     chan struct{}
 }
 
 // Change is a moment at which a watched port was seen to be open or closed, after it was seen otherwise.
@@ -126,13 +127,20 @@ type Change struct {
 
 // Watch starts to watch. The first change tells what the first try saw.
 func (s *Space) Watch(to netip.AddrPort, every time.Duration) *Watch {
+	return s.WatchFunc(to, every, func(time.Time, time.Time) {})
+}
+
+// WatchFunc is Watch that also tells of each connection that came about: when the try began and when it was through.
+func (s *Space) WatchFunc(to netip.AddrPort, every time.Duration, through func(began, ended time.Time)) *Watch {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Watch{stop: cancel, done: make(chan error, 1)}
+	w := &Watch{stop: cancel, done: make(chan struct{}), through: through}
 	go func() {
-		w.done <- s.Run(func() error {
+		defer close(w.done)
+		_ = s.Run(func() error { // a space that is gone sees nothing
 			for ctx.Err() == nil {
+				began := time.Now()
 				open := connect(to) == nil
-				w.saw(open, time.Now())
+				w.saw(open, began, time.Now())
 				if every > 0 {
 					time.Sleep(every)
 				}
@@ -143,7 +151,10 @@ func (s *Space) Watch(to netip.AddrPort, every time.Duration) *Watch {
 	return w
 }
 
-func (w *Watch) saw(open bool, at time.Time) {
+func (w *Watch) saw(open bool, began, at time.Time) {
+	if open {
+		w.through(began, at)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tries++

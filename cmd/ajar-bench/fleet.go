@@ -66,9 +66,13 @@ func (b *bench) fleetPart(ctx context.Context) error {
 }
 
 // fill guards one port of every host and opens it for a hundred sources each, in requests of 250.
-func (r *rig) fill(ctx context.Context, hosts []simulated) error {
+func (r *rig) fill(parent context.Context, hosts []simulated) error {
 	const perPolicy, perRequest = 50, 250
-	g, ctx := errgroup.WithContext(ctx)
+	before, err := r.opened(parent)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(parent)
 	g.SetLimit(4)
 	for first := 0; first < len(hosts); first += perPolicy {
 		mine := hosts[first:min(len(hosts), first+perPolicy)]
@@ -100,7 +104,7 @@ func (r *rig) fill(ctx context.Context, hosts []simulated) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return r.settled(ctx)
+	return r.settled(parent, before, fleetLeases)
 }
 
 // idle measures what the plane takes while nobody asks anything.
@@ -130,9 +134,6 @@ func (b *bench) restart(ctx context.Context, r *rig) error {
 		r.Plane.Kill()
 		began := time.Now()
 		if err := r.Plane.Start(ctx); err != nil {
-			return err
-		}
-		if err := r.Plane.Ready(ctx); err != nil {
 			return err
 		}
 		ds = append(ds, time.Since(began))

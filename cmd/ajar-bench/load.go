@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ajar-access/ajar/store/storetest"
 )
 
 func (b *bench) sqlitePart(ctx context.Context) error {
@@ -33,7 +35,7 @@ func (b *bench) sqlitePart(ctx context.Context) error {
 }
 
 func (b *bench) postgresPart(ctx context.Context) error {
-	dsn, stop, err := startPostgres(ctx)
+	dsn, stop, err := startPostgres()
 	if err != nil {
 		return err
 	}
@@ -183,4 +185,17 @@ func (p *planeProcess) request(ctx context.Context, c *http.Client, token string
 		return fmt.Errorf("%s: %s", resp.Status, text)
 	}
 	return nil
+}
+
+// startPostgres starts a server for this run alone.
+func startPostgres() (dsn string, stop func() error, err error) {
+	dir, err := os.MkdirTemp("", "ajar-bench-")
+	if err != nil {
+		return "", nil, err
+	}
+	dsn, end, err := storetest.StartPostgresServer(dir)
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return dsn, func() error { return errors.Join(end(), os.RemoveAll(dir)) }, nil
 }

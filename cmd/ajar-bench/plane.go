@@ -100,7 +100,7 @@ func servePlane(ctx context.Context, dsn string, in io.Reader, out io.Writer) er
 		defer web.Close()
 		return converse(ctx, st, hello{ln.Addr().String(), ca.PEM(), tokens}, in, out)
 	})
-	if err := g.Wait(); !errors.Is(err, errEnd) {
+	if err := g.Wait(); !errors.Is(err, errEnd) && !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -115,6 +115,10 @@ func operatorAddresses(n int) ([]netip.Addr, error) {
 // crowd opens n leases on the one real machine, each for a source of its own.
 func (r *rig) crowd(ctx context.Context, n int) error {
 	const each = 250
+	before, err := r.opened(ctx)
+	if err != nil {
+		return err
+	}
 	for first := 0; first < n; first += each {
 		in := client.Initiate{Policy: policyID, Justification: "crowd"}
 		for i := first; i < min(n, first+each); i++ {
@@ -124,20 +128,29 @@ func (r *rig) crowd(ctx context.Context, n int) error {
 			return fmt.Errorf("crowd: %w", err)
 		}
 	}
-	return r.settled(ctx)
+	return r.settled(ctx, before, n)
 }
 
 func crowdSource(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{203, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
-// settled waits until no lease is opening any longer.
-func (r *rig) settled(ctx context.Context) error {
-	return lab.Await(ctx, 60*time.Second, func() (bool, error) {
-		m, err := r.Plane.Metrics(ctx)
-		if err != nil {
-			return false, err
-		}
-		return m["ajar_leases_opening"] == 0, nil
+// opened is how many leases the plane has seen open since it started.
+func (r *rig) opened(ctx context.Context) (float64, error) {
+	m, err := r.Plane.Metrics(ctx)
+	return m["ajar_open_latency_seconds_count"], err
+}
+
+// settled waits until n more leases are open than there were.
+func (r *rig) settled(ctx context.Context, before float64, n int) error {
+	var now float64
+	err := lab.Await(ctx, 120*time.Second, func() (ok bool, err error) {
+		now, err = r.opened(ctx)
+		time.Sleep(50 * time.Millisecond) // asking costs the plane something, too
+		return now-before >= float64(n), err
 	})
+	if err != nil {
+		return fmt.Errorf("%.0f of %d leases opened: %w", now-before, n, err)
+	}
+	return nil
 }

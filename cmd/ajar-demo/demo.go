@@ -18,9 +18,6 @@ import (
 	"github.com/ajar-access/ajar/lab"
 )
 
-// policyID is the policy that the demo writes.
-const policyID = lab.Group + "/providers/Microsoft.Security/locations/" + lab.Location + "/jitNetworkAccessPolicies/default"
-
 // demo is one run: the lab, and what the people in it have.
 type demo struct {
 	out    io.Writer
@@ -103,7 +100,7 @@ func (d *demo) begin(ctx context.Context) error {
 		return err
 	}
 	d.admin = l.Plane.AdminEnv
-	d.policy = filepath.Join(l.Dir, "policy.yaml")
+	d.policy = filepath.Join(l.Home, "policy.yaml")
 	if err := os.WriteFile(d.policy, []byte(d.policyText()), 0o644); err != nil {
 		return err
 	}

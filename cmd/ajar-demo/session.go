@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 	"github.com/ajar-access/ajar/lab"
 )
 
-// session is a live ssh session that prints a line every few milliseconds.
+// session is a live ssh session in which somebody types all the time, and sees what comes back.
 type session struct {
 	cmd  *exec.Cmd
 	mu   sync.Mutex
@@ -25,7 +26,11 @@ type session struct {
 // ssh signs in to m from the requester's machine and waits for the first line.
 func (d *demo) ssh(ctx context.Context, m *lab.Machine) (*session, error) {
 	s := &session{over: make(chan struct{})}
-	s.cmd = d.lab.Requester.Command(ctx, nil, "ssh", m.IPv4.String(), "hostname; while sleep 0.005; do echo still here; done")
+	s.cmd = d.lab.Requester.Command(ctx, nil, "ssh", m.IPv4.String(), "hostname; while read -r line; do echo \"$line\"; done")
+	in, err := s.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -33,6 +38,7 @@ func (d *demo) ssh(ctx context.Context, m *lab.Machine) (*session, error) {
 	if err := d.lab.Requester.Do(s.cmd.Start); err != nil {
 		return nil, err
 	}
+	go s.typing(in)
 	first := make(chan string, 1)
 	go func() {
 		defer close(s.over)
@@ -58,6 +64,23 @@ func (d *demo) ssh(ctx context.Context, m *lab.Machine) (*session, error) {
 		return nil, fmt.Errorf("ssh to %s ended at once", m.Name)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	}
+}
+
+// typing sends a line every few milliseconds until ssh has ended.
+func (s *session) typing(in io.WriteCloser) {
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	defer in.Close()
+	for range t.C {
+		if _, err := io.WriteString(in, "still here\n"); err != nil {
+			return
+		}
+		select {
+		case <-s.over:
+			return
+		default:
+		}
 	}
 }
 

@@ -13,12 +13,11 @@ import (
 )
 
 func (d *demo) policyText() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "id: %s\nmachines:\n", policyID)
+	text := "policy: default\nmachines:\n"
 	for _, m := range d.lab.Machines {
-		fmt.Fprintf(&b, "  - machine: %s\n    ports:\n      - {port: 22, protocol: TCP, sources: ['*'], max: 1h}\n", m.ID)
+		text += fmt.Sprintf("- machine: %s\n  ports:\n  - {port: 22, max: 1h}\n", m.Name)
 	}
-	return b.String()
+	return text
 }
 
 // guard writes the policy: what was open to everybody is closed.
