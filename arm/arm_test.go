@@ -81,12 +81,21 @@ type answer struct {
 	body string
 }
 
-func (r *rig) do(method, path, token, body string) answer {
+// request is one by the Owner.
+func (r *rig) request(method, path, body string) *http.Request {
 	r.t.Helper()
 	req, err := http.NewRequestWithContext(r.t.Context(), method, r.server.URL+path, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	req.Header.Set("Authorization", "Bearer "+r.owner)
+	return req
+}
+
+func (r *rig) do(method, path, token, body string) answer {
+	r.t.Helper()
+	req := r.request(method, path, body)
+	req.Header.Del("Authorization")
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -1,0 +1,67 @@
+package arm
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/ajartest"
+)
+
+// BenchmarkInitiate is a whole request over TLS: authorized, recorded, durable, with the loop opening it at a fake
+// firewall meanwhile.
+func BenchmarkInitiate(b *testing.B) {
+	r := newRig(b)
+	var machines []ajar.ID
+	for i := range 64 {
+		machines = append(machines, r.Machine(fmt.Sprintf("vm%d", i)))
+	}
+	p := string(r.Policy("default", machines...))
+	token := r.tokenFor(r.User("alice", ajartest.At("Just-in-time Requester", ajar.Root), ajartest.At("Reader", ajar.Root)))
+	var n atomic.Int64
+	b.SetParallelism(32) // × 2 cores
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}}}
+		for pb.Next() {
+			i := n.Add(1)
+			text := body(fmt.Sprintf(`{"virtualMachines":[{"id":"%%M","ports":[{"number":22,"duration":"PT1H","allowedSourceAddressPrefix":"10.%d.%d.%d"}]}],"justification":"bench"}`, i>>16&255, i>>8&255, i&255), machines[int(i)%len(machines)])
+			req, err := http.NewRequestWithContext(b.Context(), "POST", r.server.URL+p+"/initiate"+v, strings.NewReader(text))
+			if err != nil {
+				b.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+token)
+			resp, err := c.Do(req)
+			if err != nil {
+				b.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body) //nolint:errcheck // drained for the next
+			resp.Body.Close()
+			if resp.StatusCode != 202 {
+				b.Fatal(resp.Status)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+}
+
+// BenchmarkParse is what reading a request's body costs.
+func BenchmarkParse(b *testing.B) {
+	vm := ajartest.MachineID("vm1")
+	text := body(`{"virtualMachines":[{"id":"%M","ports":[{"number":22,"duration":"PT1H","allowedSourceAddressPrefix":"10.1.2.3"}]}],"justification":"bench"}`, vm)
+	b.ReportAllocs()
+	for b.Loop() {
+		var in initiateIn
+		if err := decode([]byte(text), &in); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := in.asks(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
