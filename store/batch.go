@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -12,11 +13,12 @@ import (
 
 // batch is the Updates of one commit.
 type batch struct {
-	writer   *writer
-	store    *Store
-	updates  []*update
-	sure     bool // no statement may be answered before its outcome is known
-	finished bool
+	writer    *writer
+	store     *Store
+	updates   []*update
+	sure      bool // no statement may be answered before its outcome is known
+	finished  bool
+	committed bool
 
 	c        conn
 	begun    bool
@@ -82,6 +84,11 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 		if b.begun {
 			b.abandon(ctx)
 		}
+		if !b.committed {
+			for _, u := range slices.Backward(b.accepted) {
+				putBack(u.moved)
+			}
+		}
 	}()
 	if fault = updates(ctx); fault != nil {
 		return fault
@@ -106,7 +113,9 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 		for _, u := range b.accepted {
 			u.err = ajar.Because(ajar.Unavailable, err, "the database did not confirm the change; look whether it happened before trying again")
 		}
+		return nil
 	}
+	b.committed = true
 	return nil
 }
 
@@ -159,9 +168,11 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	u.err = call(u.fn, t)
 	t.over = true
 	if t.broken != nil {
+		putBack(t.moved)
 		return t.broken
 	}
 	if u.err != nil {
+		putBack(t.moved)
 		b.counters = saved
 		whole, err := b.c.undo(ctx)
 		if whole {
@@ -174,6 +185,7 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	}
 	b.events = append(b.events, t.events...)
 	b.accepted = append(b.accepted, u)
+	u.moved = t.moved
 	return b.c.keep(ctx)
 }
 
@@ -194,10 +206,7 @@ func (b *batch) seal(ctx context.Context) error {
 		}
 		n.head = chain.Sum(nil)
 		sig := (*b.store.sign.Load())(n.head)
-		if sig == nil {
-			sig = []byte{}
-		}
-		if err := b.c.later(ctx, 1, "INSERT INTO log_batches (last, first, head, signature) VALUES ($1, $2, $3, $4)", n.pos, first, n.head, sig); err != nil {
+		if err := insertBatch(ctx, b.c, ajar.Batch{First: first, Last: n.pos, Head: n.head, Signature: sig}); err != nil {
 			return err
 		}
 	}

@@ -8,8 +8,10 @@ import (
 
 // addDue makes a new endpoint due at once.
 func (t *tx) addDue(endpoint string) error {
-	return t.later(1, "INSERT INTO due (endpoint, due, mark, failures, owner, held, home, home_until) VALUES ($1, 0, 0, 0, '', 0, '', 0)", endpoint)
+	return t.later(1, insertDue, endpoint)
 }
+
+const insertDue = "INSERT INTO due (endpoint, due, mark, failures, owner, held, home, home_until) VALUES ($1, 0, 0, 0, '', 0, '', 0)"
 
 // MarkDue implements ajar.Tx. Where there is no such endpoint there is nothing to look at.
 func (t *tx) MarkDue(ep ajar.EndpointID, when time.Time) error {

@@ -59,6 +59,11 @@ func insertEventBody(ctx context.Context, c conn, e *ajar.Event, body []byte) er
 		eventColumn(string(e.Caller)), eventColumn(e.Corr), eventColumn(string(e.Request)), body)
 }
 
+func insertBatch(ctx context.Context, c conn, b ajar.Batch) error {
+	return c.later(ctx, 1, "INSERT INTO log_batches (last, first, head, signature) VALUES ($1, $2, $3, $4)",
+		b.Last, b.First, b.Head, append([]byte{}, b.Signature...))
+}
+
 // eventColumn makes s fit for an index. Refusals are logged whatever the caller sent, so nothing may fail here.
 func eventColumn(s string) string {
 	if len(s) > maxEventColumn {

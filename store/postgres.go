@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/puddle/v2"
 )
 
 // postgresDB is a database on a server: one connection that writes, a pool that reads.
@@ -100,7 +101,9 @@ func (db *postgresDB) writer(ctx context.Context) (conn, error) {
 
 func (db *postgresDB) reader(ctx context.Context) (conn, func(), error) {
 	c, err := db.pool.Acquire(ctx)
-	if err != nil {
+	if errors.Is(err, puddle.ErrClosedPool) {
+		return nil, nil, errClosed
+	} else if err != nil {
 		return nil, nil, err
 	}
 	return &postgresConn{c: c.Conn()}, c.Release, nil
@@ -262,6 +265,12 @@ func (c *postgresConn) send(ctx context.Context, last func(pgx.BatchResults) err
 func (c *postgresConn) part() { c.armed, c.from, c.sent, c.saved = true, len(c.queue), false, false }
 
 func (c *postgresConn) undo(ctx context.Context) (whole bool, err error) {
+	if c.guessed() {
+		// Perhaps it was refused for what it was wrongly told.
+		if err := c.flush(ctx); err != nil {
+			return false, err
+		}
+	}
 	c.queue = c.queue[:c.from]
 	c.armed = false
 	switch {
@@ -272,6 +281,16 @@ func (c *postgresConn) undo(ctx context.Context) (whole bool, err error) {
 		return true, c.rollback(ctx)
 	}
 	return false, nil
+}
+
+// guessed reports whether an answer given in advance to this part is still unknown.
+func (c *postgresConn) guessed() bool {
+	for _, s := range c.queue[c.from:] {
+		if s.want != anyRows {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *postgresConn) keep(context.Context) error {

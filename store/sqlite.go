@@ -25,6 +25,7 @@ type sqliteDB struct {
 	write   *sqliteConn
 	slots   chan struct{}    // one for every reader in use
 	readers chan *sqliteConn // that are idle
+	closed  chan struct{}
 }
 
 // The most readers at once, and the page cache of each connection in KiB. The writer's also holds what one commit
@@ -42,7 +43,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteDB, 
 	if err := privateFile(path); err != nil {
 		return nil, err
 	}
-	db := &sqliteDB{path: path, slots: make(chan struct{}, sqliteReaders), readers: make(chan *sqliteConn, sqliteReaders)}
+	db := &sqliteDB{path: path, slots: make(chan struct{}, sqliteReaders), readers: make(chan *sqliteConn, sqliteReaders), closed: make(chan struct{})}
 	pool, err := sql.Open("sqlite", db.dsn(false))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -97,7 +98,14 @@ func (db *sqliteDB) writer(context.Context) (conn, error) { return db.write, nil
 
 func (db *sqliteDB) reader(ctx context.Context) (conn, func(), error) {
 	select {
+	case <-db.closed:
+		return nil, nil, errClosed
+	default:
+	}
+	select {
 	case db.slots <- struct{}{}:
+	case <-db.closed:
+		return nil, nil, errClosed
 	case <-ctx.Done():
 		return nil, nil, fmt.Errorf("wait for a database connection: %w", context.Cause(ctx))
 	}
@@ -115,6 +123,7 @@ func (db *sqliteDB) reader(ctx context.Context) (conn, func(), error) {
 }
 
 func (db *sqliteDB) close() error {
+	close(db.closed)
 	for range sqliteReaders {
 		db.slots <- struct{}{} // waits for Views that still run
 	}

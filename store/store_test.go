@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/store"
 	"github.com/ajar-access/ajar/store/storetest"
 )
@@ -35,4 +36,12 @@ func openPostgres(t testing.TB) *store.Store {
 		}
 	})
 	return s
+}
+
+func TestSQLite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) ajar.Store { return openSQLite(t) })
+}
+
+func TestPostgres(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) ajar.Store { return openPostgres(t) })
 }

@@ -20,6 +20,7 @@ type tx struct {
 	w      *counters // nil in a View
 	events []ajar.Event
 	wrote  bool
+	moved  []movedStamp
 	broken error // a fault of the database, after which nothing can be done in this transaction
 	over   bool
 }
@@ -165,8 +166,22 @@ func (t *tx) Put(d ajar.Doc) error {
 		t.w.rights++
 	}
 	t.w.seq = seq
+	t.moved = append(t.moved, movedStamp{stamp, *stamp})
 	*stamp = ajar.Stamp{Rev: stamp.Rev + 1, Seq: seq}
 	return nil
+}
+
+// movedStamp is what a Put did to a document in memory. It is put back when the Update does not come about, so that fn
+// finds its documents as they were if it runs again.
+type movedStamp struct {
+	stamp *ajar.Stamp
+	was   ajar.Stamp
+}
+
+func putBack(moved []movedStamp) {
+	for i := len(moved) - 1; i >= 0; i-- {
+		*moved[i].stamp = moved[i].was
+	}
 }
 
 // put is a document on its way into its row.

@@ -25,10 +25,11 @@ type writer struct {
 
 // update is one call of Update.
 type update struct {
-	ctx  context.Context
-	fn   func(ajar.Tx) error
-	err  error     // what came of it, once it ran
-	word chan word // to whoever waits for it
+	ctx   context.Context
+	fn    func(ajar.Tx) error
+	err   error        // what came of it, once it ran
+	moved []movedStamp // by what it put, if it was accepted
+	word  chan word    // to whoever waits for it
 }
 
 // word tells a waiting Update to take the lead, or how it ended.
@@ -113,7 +114,9 @@ func (w *writer) lead(first *update) error {
 	defer w.pass()
 	defer b.answer(first)
 	if fault := b.runTogether(); fault != nil {
-		w.store.log.Warn("a commit of several updates met a fault; trying each alone", "err", fault, "updates", len(b.updates))
+		if !errors.Is(fault, errGuess) {
+			w.store.log.Warn("a commit met a fault; trying each update alone", "err", fault, "updates", len(b.updates))
+		}
 		for _, u := range b.updates {
 			w.alone(u)
 		}
