@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -112,7 +113,7 @@ func (p *plane) start(t *testing.T, addr string) {
 type machine struct {
 	t   *testing.T
 	dir string
-	out bytes.Buffer
+	out output
 	cmd *exec.Cmd
 }
 
@@ -137,6 +138,24 @@ func newMachine(t *testing.T) *machine {
 		}
 	}
 	return &machine{t: t, dir: dir}
+}
+
+// output collects what the agents say while somebody may already read it.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 const nobody = 65534

@@ -66,6 +66,7 @@ the latest. A policy can switch it off.`,
 			if err != nil {
 				return err
 			}
+			b.User = a.getenv("SUDO_USER")
 			return a.breakGlass(cmd.Context(), b)
 		},
 	}
@@ -128,7 +129,9 @@ func (a *app) breakGlassAlone(ctx context.Context, b agent.BreakGlass) (ajar.Rul
 	if err := p.host.Restore(ctx); err != nil {
 		return ajar.Rule{}, err
 	}
-	b.User = userName(os.Getuid())
+	if b.User == "" {
+		b.User = userName(os.Getuid())
+	}
 	r, err := p.host.BreakGlass(ctx, b)
 	if err != nil {
 		return r, err

@@ -54,7 +54,7 @@ func BenchmarkConnections(b *testing.B) {
 				b.Fatal(err)
 			}
 			w := newWire(c, maxFromPlane, maxFromHost, time.Minute)
-			if err := w.send(b.Context(), &message{Type: typeHello, Hello: &hello{}}); err != nil {
+			if err := w.send(b.Context(), &message{Type: typeHello, Hello: &hello{Protocol: protocol}}); err != nil {
 				b.Fatal(err)
 			}
 			var in message

@@ -10,6 +10,7 @@ const (
 	keptSamples = 8               // an older one says less, because two quartzes differ
 	maxSlew     = 2 * time.Second // further ahead than that is no drift: the plane's clock was set back
 	slewRate    = 20              // falls back by one part in so many
+	quartz      = 10_000          // two clocks differ by less than one part in so many
 )
 
 // Clock is the plane's time as the host knows it, carried on by CLOCK_BOOTTIME. It never runs backwards and never lags
@@ -24,6 +25,8 @@ type Clock struct {
 	at      time.Duration // … at this moment since boot
 	excess  time.Duration // what it was ahead then, to be lost by running slower
 	shift   time.Duration // how much the plane's clock was set back since
+	loose   bool          // only the wall clock's word stands behind base
+	gained  time.Duration // on CLOCK_BOOTTIME, since Counted
 	samples []sample
 }
 
@@ -75,8 +78,8 @@ func (c *Clock) Skew() (time.Duration, bool) {
 	return c.Wall().Sub(c.now(c.Boot()).Add(-c.shift)), c.set
 }
 
-// Sample takes the plane's time as it came in answer to a question that was sent at moment sent. It returns how far the
-// Clock jumped forward: timeouts that were counted before are too long by that.
+// Sample takes the plane's time as it came in answer to a question that was sent at moment sent. It returns what the
+// Clock gained on CLOCK_BOOTTIME since Counted: timeouts that run since are too long by that.
 func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,12 +107,18 @@ func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 		c.set, c.base, c.at = true, truth, got
 		return 0
 	}
-	was := c.now(got)
-	c.base, c.at, c.excess = was, got, 0
+	was, eaten := c.now(got), min(c.excess, max(got-c.at, 0)/slewRate)
+	// The Clock was not behind the plane at the last sample, and cannot have fallen behind by more than quartzes differ.
+	// That says more than an answer that was long under way.
+	if bound := was.Add(-c.shift + (got-c.at)/quartz); !c.loose && bound.Before(truth) && !bound.Before(plane) {
+		truth = bound
+	}
+	c.base, c.at, c.excess, c.loose = was, got, 0, false
+	c.gained -= eaten
 	ahead := was.Add(-c.shift).Sub(truth)
 	if ahead > maxSlew {
 		c.shift += ahead
-		return 0
+		return max(c.gained, 0)
 	}
 	if ahead < 0 {
 		back := min(c.shift, -ahead) // the plane's clock was set forward again
@@ -118,10 +127,17 @@ func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 	}
 	if ahead < 0 {
 		c.base = was.Add(-ahead)
-		return -ahead
+		c.gained -= ahead
 	}
-	c.excess = ahead
-	return 0
+	c.excess = max(ahead, 0)
+	return max(c.gained, 0)
+}
+
+// Counted says that all timeouts were just counted by the Clock.
+func (c *Clock) Counted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gained = 0
 }
 
 func (c *Clock) anchor(bootID string) anchor {
@@ -145,6 +161,7 @@ func (c *Clock) restore(a anchor, bootID string, trustWall bool) bool {
 		c.base = a.Now.Add(boot - a.Boot)
 		return true
 	}
+	c.loose = true
 	// At least the time since this boot went by.
 	c.base = a.Now.Add(boot)
 	off := wall.Sub(a.Wall)

@@ -68,9 +68,9 @@ func (c *Control) Serve(ctx context.Context, ln net.Listener) error {
 
 func (c *Control) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer time.AfterFunc(time.Minute, func() { conn.Close() }).Stop()
+	// The end of the agent ends the wait for a question, not the answer: that may be what ends the agent.
+	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
 	var answer ControlAnswer
 	user, err := c.Admit(conn)
 	if err == nil {
@@ -92,6 +92,9 @@ func (c *Control) answer(ctx context.Context, user string, q ControlAsk) (a Cont
 		a.Status = &s
 	case q.Do == AskBreakGlass && q.BreakGlass != nil:
 		b := *q.BreakGlass
+		if b.User != "" { // what root says of itself
+			user += " for " + b.User
+		}
 		b.User = user
 		var r ajar.Rule
 		r, err = c.Host.BreakGlass(ctx, b)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -168,18 +169,31 @@ func (h *Host) barred() error {
 		plane.Add(skew).UTC().Format(form), plane.UTC().Format(form), strings.TrimSuffix(skewBarred.String(), "0s"))
 }
 
-// carryOut makes Local and the ledger agree with c. Called with mu.
-func (h *Host) carryOut(ctx context.Context, c *change, whole bool) error {
-	err := h.enforce(ctx, c, whole)
-	if err != nil {
-		// What was to go stays gone from what is wanted, so that neither a restart nor a reboot brings it back; what was
-		// to come does not stand there before it was seen.
-		for _, p := range c.rec.Put {
-			if old, ok := h.want.rules[p.Lease]; ok && !p.onlyAdds(old) {
-				c.rec.Drop = append(c.rec.Drop, p.Lease)
-			}
+// closing is the part of c that takes away or guards. Called with mu.
+func (h *Host) closing(c *change) record {
+	r := record{Guard: c.rec.Guard, Drop: c.rec.Drop, Clock: h.Clock.anchor(h.BootID)}
+	for _, p := range c.rec.Put {
+		if old, ok := h.want.rules[p.Lease]; ok && !p.onlyAdds(old) {
+			r.Drop = append(slices.Clip(r.Drop), p.Lease)
 		}
-		c.rec.Put, c.rec.Own, c.rec.Hub, c.rec.Rev = nil, nil, "", 0
+	}
+	return r
+}
+
+// carryOut makes Local and the ledger agree with c. What closes is written before it is done, so that an agent that is
+// killed in between does not open it again; and synced before it is acknowledged, so that a reboot does not. What opens
+// is written after it is done, and synced soon. Called with mu.
+func (h *Host) carryOut(ctx context.Context, c *change, whole bool) error {
+	part := h.closing(c)
+	if c.closes && h.ledger.file != nil {
+		if err := h.ledger.write(kindCloses, &part); err != nil {
+			h.Log.Error("keep the state", "err", err) // the ledger is written anew afterwards
+		}
+	}
+	if err := h.enforce(ctx, c, whole); err != nil {
+		// What was to go stays gone from what is wanted, and goes when the firewall works again; what was to come does
+		// not stand there before it was seen.
+		c.rec = part
 		h.adrift = true
 		poke(h.kick)
 		if kept := h.keep(c); kept != nil {

@@ -115,6 +115,7 @@ func (h *Host) noticeSuspend(ctx context.Context) {
 func (h *Host) resync(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.Clock.Counted()
 	if err := h.Local.Resync(ctx); err != nil {
 		h.Log.Error("count timeouts anew; applying the whole", "err", err)
 		h.adrift = true
@@ -122,13 +123,16 @@ func (h *Host) resync(ctx context.Context) {
 	}
 }
 
+// mayGain is how much too long timeouts may be before they are counted anew.
+const mayGain = 5 * time.Millisecond
+
 // heardTime takes an answered beat, or a welcome.
 func (h *Host) heardTime(ctx context.Context, sent time.Duration, plane time.Time) {
 	if plane.IsZero() {
 		return
 	}
-	if jump := h.Clock.Sample(sent, plane); jump > 2*time.Millisecond {
-		h.Log.Info("the plane's time is ahead of what was believed", "by", jump)
+	if gained := h.Clock.Sample(sent, plane); gained > mayGain {
+		h.Log.Info("the plane's time is ahead of what was believed", "by", gained)
 		h.resync(ctx)
 		poke(h.kick)
 	}

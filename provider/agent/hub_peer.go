@@ -56,6 +56,10 @@ func (h *Hub) receiveHost(ctx context.Context, conn net.Conn, cert *x509.Certifi
 		h.Log.Debug("hear a host's hello", "endpoint", ep, "from", p.from, "err", err)
 		return
 	}
+	if m.Hello.Protocol < protocol {
+		p.refuse(ctx, ajar.Errorf(ajar.Invalid, "this agent speaks protocol %d and the plane %d; update the agent", m.Hello.Protocol, protocol))
+		return
+	}
 	known()
 	if !h.seat(ctx, p) {
 		h.Log.Warn("second connection with one certificate", "endpoint", ep, "from", p.from)

@@ -249,7 +249,7 @@ func (m *machine) copied(t *testing.T) error {
 	}
 	defer conn.Close()
 	w := newWire(conn, maxFromPlane, maxFromHost, 5*time.Second)
-	if err := w.send(t.Context(), &message{Type: typeHello, Hello: &hello{}}); err != nil {
+	if err := w.send(t.Context(), &message{Type: typeHello, Hello: &hello{Protocol: protocol}}); err != nil {
 		return err
 	}
 	var in message
@@ -292,7 +292,7 @@ func TestDeadConnectionIsReplaced(t *testing.T) {
 	}
 	defer dead.Close()
 	w := newWire(dead, maxFromPlane, maxFromHost, time.Minute)
-	if err := w.send(t.Context(), &message{Type: typeHello, Hello: &hello{}}); err != nil {
+	if err := w.send(t.Context(), &message{Type: typeHello, Hello: &hello{Protocol: protocol}}); err != nil {
 		t.Fatal(err)
 	}
 	m.await(true)

@@ -133,8 +133,8 @@ func openLedger(path string) (l *ledger, d desired, at anchor, known, sound bool
 	return l, d, at, len(b) > 0, sound, nil
 }
 
-// append writes r. What closes is on disk afterwards; what opens soon will be.
-func (l *ledger) append(kind byte, r *record) error {
+// write hands r to the kernel, so that it outlives this process, but not a power cut.
+func (l *ledger) write(kind byte, r *record) error {
 	b, err := frameRecord(kind, r)
 	if err != nil {
 		return err
@@ -144,6 +144,14 @@ func (l *ledger) append(kind byte, r *record) error {
 		return err
 	}
 	l.size += int64(len(b))
+	return nil
+}
+
+// append writes r. What closes is on disk afterwards; what opens soon will be.
+func (l *ledger) append(kind byte, r *record) error {
+	if err := l.write(kind, r); err != nil {
+		return err
+	}
 	if kind == kindOpens {
 		select {
 		case l.dirty <- struct{}{}:

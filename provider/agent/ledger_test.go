@@ -43,9 +43,11 @@ func story(t testing.TB) (file []byte, ends []int, open [][]string) {
 	return file, ends, open
 }
 
-func openIn(d *desired) []string {
+func openIn(d *desired) []string { return openAt(d, noon) }
+
+func openAt(d *desired, now time.Time) []string {
 	var ids []string
-	for _, r := range d.local(noon).Allow {
+	for _, r := range d.local(now).Allow {
 		ids = append(ids, string(r.Lease))
 	}
 	return ids
@@ -291,6 +293,39 @@ func TestKilledAgentLosesNoOpening(t *testing.T) {
 	m.dir = dir
 	m.start()
 	wantOpen(t, m, "a")
+}
+
+// TestAgentKilledInTheMiddle looks at the disk as a kill before and after the kernel's change would leave it.
+func TestAgentKilledInTheMiddle(t *testing.T) {
+	p, m := running(t)
+	end := p.now().Add(time.Hour)
+	m.change(ajar.Delta{Base: 1, Rev: 2, Put: []ajar.Rule{rule("revoked", end), rule("narrowed", end), rule("stays", end)}})
+	seen := 0
+	m.mem.mu.Lock()
+	m.mem.killed = func(when string) {
+		seen++
+		b, err := os.ReadFile(filepath.Join(m.dir, ledgerFile))
+		if err != nil {
+			t.Error(err)
+		}
+		d, _, sound := readLedger(b)
+		if got := openAt(&d, p.now()); !sound || !slices.Equal(got, []string{"stays"}) {
+			t.Errorf("killed %s the change, it would open %v again, want what stays", when, got)
+		}
+		if len(d.guard) != 2 {
+			t.Errorf("killed %s the change, it would guard %v", when, d.guard)
+		}
+		if d.hub != "" {
+			t.Errorf("killed %s the change, it would claim a revision", when)
+		}
+	}
+	m.mem.mu.Unlock()
+	narrow, gs := rule("narrowed", end.Add(-time.Minute)), guarding(ssh, rdp)
+	m.change(ajar.Delta{Base: 2, Rev: 3, Guard: &gs, Drop: []ajar.LeaseID{"revoked"}, Put: []ajar.Rule{narrow, rule("new", end)}})
+	if seen != 2 {
+		t.Errorf("looked %d times, want 2", seen)
+	}
+	wantOpen(t, m, "narrowed", "new", "stays")
 }
 
 func TestFullDiskRefusesToForget(t *testing.T) {

@@ -24,6 +24,7 @@ type memory struct {
 	ends    map[ajar.LeaseID]time.Duration
 	reports chan ajar.Report
 	refused []ajar.Refusal
+	killed  func(when string) // called before and after each write
 }
 
 func newMemory(c *Clock) *memory {
@@ -32,8 +33,11 @@ func newMemory(c *Clock) *memory {
 
 func (m *memory) wait(ctx context.Context) error {
 	m.mu.Lock()
-	block, fail := m.block, m.fail
+	block, fail, killed := m.block, m.fail, m.killed
 	m.mu.Unlock()
+	if killed != nil {
+		killed("before")
+	}
 	if block != nil {
 		select {
 		case <-block:
@@ -77,6 +81,9 @@ func (m *memory) Change(ctx context.Context, _ ajar.Endpoint, d ajar.Delta) erro
 
 // count sets the kernel's timeouts: remaining time, from now on the boot clock.
 func (m *memory) count() {
+	if m.killed != nil {
+		defer m.killed("after")
+	}
 	boot, now := m.clock.Boot(), m.clock.Now()
 	clear(m.ends)
 	for _, r := range m.have.Allow {
