@@ -47,6 +47,8 @@ type Broker struct {
 	rights    *rbac.Index // of committed data only
 	rightsGen int64
 	live      map[ajar.PrincipalID]int // no fewer than are live
+	large     map[string]*kept         // policies with many machines
+	largeN    int                      // their machines
 }
 
 // New makes a Broker.
@@ -63,7 +65,7 @@ func New(c Config) *Broker {
 	if c.MaxLive == 0 {
 		c.MaxLive = 250_000
 	}
-	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}}
+	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}, large: map[string]*kept{}}
 }
 
 // now is the time as it is kept: UTC and whole milliseconds.

@@ -23,7 +23,7 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 	b.count(ctx, foldID(who.Principal))
 	var out *Outcome
 	err := b.do(ctx, who, op{action: ajar.PolicyInitiate, scope: r.Policy, bad: bad}, func(t *txn) error {
-		p, err := t.policy(r.Policy)
+		p, err := t.rules(r.Policy, r.Asks)
 		if err != nil {
 			return err
 		}

@@ -249,7 +249,7 @@ func (t *txn) extend(r *ajar.Request, l *ajar.Lease, to Extension) error {
 	if !end.After(l.End) {
 		return ajar.Errorf(ajar.Invalid, "the lease runs until %s already; close it to end it sooner", l.End.Format(time.RFC3339))
 	}
-	p, err := t.policy(l.Policy)
+	p, err := t.rules(l.Policy, []ajar.Ask{{Target: l.Target}})
 	if err != nil {
 		return err
 	}

@@ -306,3 +306,40 @@ func TestPoliciesAreListedWhereOneMayRead(t *testing.T) {
 	sees(p.owner, "/providers/Microsoft.Management/managementGroups/corp", 5)
 	sees(p.owner, other, 5)
 }
+
+// TestLargePolicyIsNeverStale: large policies are kept in memory, on two replicas, and every change counts at once.
+func TestLargePolicyIsNeverStale(t *testing.T) {
+	replicas(t, func(p *plane, bs []*broker.Broker) {
+		var machines []ajar.MachinePolicy
+		for i := range 40 {
+			v := vm(group, fmt.Sprintf("vm%d", i))
+			p.host(v)
+			machines = append(machines, machine(v, port(22, ajar.TCP)))
+		}
+		p.policy(machines...)
+		alice := p.requester("alice")
+		may := func(want bool) {
+			p.t.Helper()
+			for i := range 6 {
+				_, err := bs[i%2].Initiate(ctx, alice, ajar.Request{Policy: pol, Asks: []ajar.Ask{ask(vm(group, "VM7"), 22, time.Hour), ask(vm(group, "vm9"), 22, time.Hour)}})
+				if (err == nil) != want {
+					p.t.Fatalf("may: %v, want %v", err, want)
+				}
+			}
+		}
+		may(true)
+		machines[7].Ports[0].MaxDuration = 10 * time.Minute
+		p.policy(machines...)
+		may(false)
+		machines[7].Ports[0].MaxDuration = time.Hour
+		p.policy(machines...)
+		may(true)
+		_, err := p.b.DeletePolicy(ctx, p.owner, pol)
+		p.must(err)
+		may(false)
+		p.policy(machines...)
+		may(true)
+		p.policy(machines[:9]...)
+		may(false)
+	})
+}

@@ -125,7 +125,7 @@ func (b *Broker) Approve(ctx context.Context, who ajar.Caller, id ajar.RequestID
 		if err := t.vote(r, true, reason); err != nil {
 			return nil, err
 		}
-		p, err := t.policy(r.Policy)
+		p, err := t.rules(r.Policy, r.Asks)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,110 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ajar-access/ajar"
+)
+
+// A policy may hold a thousand machines (the portal keeps one policy for a whole resource group), and reading it takes
+// a thousand times as long as looking at one of them. So large policies are kept in memory, read in a View and so known
+// to be committed, and a request looks at the machines it names alone. Whether the one in memory is still the stored
+// one is asked of the store inside the transaction, every time.
+
+// largePolicy is the number of machines from which keeping a policy pays for asking whether it has changed.
+const largePolicy = 12
+
+// maxKept bounds the machines of all kept policies together.
+const maxKept = 50_000
+
+// kept is a large policy in memory. It never changes.
+type kept struct {
+	policy *ajar.Policy
+	at     map[string]int // by machine
+}
+
+// only is p with no more machines than asks name.
+func only(p *ajar.Policy, at map[string]int, asks []ajar.Ask) *ajar.Policy {
+	q := *p
+	q.Machines = nil
+	seen := make(map[string]bool, len(asks))
+	for _, a := range asks {
+		k := a.Target.Key()
+		if i, ok := at[k]; ok && !seen[k] {
+			seen[k] = true
+			q.Machines = append(q.Machines, p.Machines[i])
+		}
+	}
+	return &q
+}
+
+func index(p *ajar.Policy) map[string]int {
+	at := make(map[string]int, len(p.Machines))
+	for i := range p.Machines {
+		at[p.Machines[i].Target.Key()] = i
+	}
+	return at
+}
+
+// rules is the stored policy with no more machines than asks name. It is for reading.
+func (t *txn) rules(id ajar.ID, asks []ajar.Ask) (*ajar.Policy, error) {
+	key := id.Key()
+	t.b.mu.Lock()
+	k := t.b.large[key]
+	t.b.mu.Unlock()
+	if k != nil {
+		same, err := t.unchanged(k.policy)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			return only(k.policy, k.at, asks), nil
+		}
+	}
+	p, err := t.policy(id)
+	if err != nil {
+		return nil, err
+	}
+	if len(p.Machines) < largePolicy {
+		return p, nil
+	}
+	t.after = append(t.after, func() { t.b.keepLarge(context.Background(), id) })
+	return only(p, index(p), asks), nil
+}
+
+// unchanged reports whether the stored policy is p.
+func (t *txn) unchanged(p *ajar.Policy) (bool, error) {
+	newer, err := t.Count(ajar.KindPolicy, ajar.Filter{Scope: p.ID, After: &p.Seq})
+	if err != nil || newer > 0 {
+		return false, err
+	}
+	there, err := t.Count(ajar.KindPolicy, ajar.Filter{Scope: p.ID})
+	return there == 1, err
+}
+
+// keepLarge reads a large policy into memory.
+func (b *Broker) keepLarge(ctx context.Context, id ajar.ID) {
+	var p *ajar.Policy
+	err := b.Store.View(ctx, func(tx ajar.Tx) (err error) {
+		p, err = ajar.Get[ajar.Policy](tx, id.Key())
+		return err
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old := b.large[id.Key()]; old != nil {
+		b.largeN -= len(old.policy.Machines)
+		delete(b.large, id.Key())
+	}
+	if err != nil {
+		if !errors.Is(err, ajar.NotFound) {
+			b.Log.Warn("policy not read ahead; the next call reads it", "err", err)
+		}
+		return
+	}
+	if b.largeN += len(p.Machines); b.largeN > maxKept {
+		clear(b.large)
+		b.largeN = len(p.Machines)
+	}
+	b.large[id.Key()] = &kept{p, index(p)}
+}
