@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -88,85 +89,103 @@ type tuples map[string][]member
 // remains is what was found in a table.
 type remains struct {
 	tuples tuples
+	fixed  []string // sets of ours that are always there
+	shapes []shape  // sets of openings
 	sets   []string // names that we do not know
 	chains []string
 }
 
-// read takes what the kernel has into memory: guards, openings' ends, tuples.
-func (f *Firewall) read(ctx context.Context) (remains, error) {
-	var r remains
-	names, err := f.names(ctx, unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME)
+// strangers are the sets and chains in our table that are not of our making.
+func (f *Firewall) strangers(ctx context.Context) (r remains, err error) {
+	sets, err := f.names(ctx, unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME)
 	if err != nil {
 		return r, fmt.Errorf("list sets: %w", err)
+	}
+	fixed := fixedSets()
+	for _, name := range sets {
+		s, open := shapeOf(name)
+		switch {
+		case slices.ContainsFunc(fixed, func(s set) bool { return s.name == name }):
+			r.fixed = append(r.fixed, name)
+		case open:
+			r.shapes = append(r.shapes, s)
+		default:
+			r.sets = append(r.sets, name)
+		}
+	}
+	cs, err := f.names(ctx, unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME)
+	if err != nil {
+		return r, fmt.Errorf("list chains: %w", err)
+	}
+	for _, name := range cs {
+		if !slices.ContainsFunc(chains, func(c chain) bool { return c.name == name }) {
+			r.chains = append(r.chains, name)
+		}
+	}
+	return r, nil
+}
+
+// read takes what the kernel has into memory: guards, openings' ends, tuples. What has no key of ours is in a set of another
+// make, which cannot stay.
+func (f *Firewall) read(ctx context.Context) (remains, error) {
+	r, err := f.strangers(ctx)
+	if err != nil {
+		return r, err
 	}
 	r.tuples = tuples{}
 	f.built, f.barred = map[shape]bool{}, map[bar]int64{}
 	for _, e := range f.book.elems {
 		e.wrote = 0
 	}
-	for _, name := range names {
-		if err := f.readSet(ctx, name, &r); err != nil {
-			return r, err
+	for _, s := range r.shapes {
+		f.built[s] = true
+		es, err := f.list(ctx, s.name())
+		if err != nil {
+			return r, fmt.Errorf("list set %s: %w", s.name(), err)
+		}
+		for _, e := range es {
+			if p, err := placeOf(s, e.key); err == nil {
+				el := f.book.at(p)
+				el.wrote, el.about = e.end(), true
+			}
 		}
 	}
-	cs, err := f.names(ctx, unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME)
-	for _, name := range cs {
-		if !slices.ContainsFunc(chains, func(c chain) bool { return c.name == name }) {
-			r.chains = append(r.chains, name)
+	for _, name := range r.fixed {
+		if err := f.readSet(ctx, name, r.tuples); err != nil {
+			return r, fmt.Errorf("list set %s: %w", name, err)
 		}
 	}
-	return r, err
+	return r, nil
 }
 
-func (f *Firewall) readSet(ctx context.Context, name string, r *remains) error {
-	known := slices.ContainsFunc(fixedSets(), func(s set) bool { return s.name == name })
-	s, open := shapeOf(name)
-	if !known && !open {
-		r.sets = append(r.sets, name)
+func (f *Firewall) readSet(ctx context.Context, name string, ts tuples) error {
+	if name == "here" {
 		return nil
 	}
 	es, err := f.list(ctx, name)
 	if err != nil {
-		return fmt.Errorf("list set %s: %w", name, err)
-	}
-	if open {
-		f.built[s] = true
-	}
-	for _, e := range es {
-		end := e.end()
-		switch {
-		case open:
-			err = f.readOpening(s, e.key, end)
-		case name == "guard" || name == "guard4" || name == "guard6":
-			var k bar
-			if k, err = barOf(name, e.key); err == nil {
-				f.barred[k] = end
-			}
-		case name == "grace4" || name == "grace6":
-			var c flow
-			if c, err = flowOf(name == "grace6", e.key); err == nil {
-				f.spared[c] = true
-			}
-			fallthrough
-		default:
-			if name != "here" && end != forever {
-				r.tuples[name] = append(r.tuples[name], member{key: e.key, life: e.expires})
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func (f *Firewall) readOpening(s shape, key []byte, end int64) error {
-	p, err := placeOf(s, key)
-	if err != nil {
 		return err
 	}
-	e := f.book.at(p)
-	e.wrote, e.about = end, true
+	for _, e := range es {
+		var err error
+		switch name {
+		case "guard", "guard4", "guard6":
+			if k, err := barOf(name, e.key); err == nil {
+				f.barred[k] = e.end()
+			}
+			continue
+		case "refused4", "refused6":
+			_, err = placeOf(shape{six: name == "refused6", bits: uint8(shape{six: name == "refused6"}.addrBits())}, e.key)
+		default:
+			var c flow
+			if c, err = flowOf(strings.HasSuffix(name, "6"), e.key); err == nil && strings.HasPrefix(name, "grace") {
+				f.spared[c] = true
+			}
+		}
+		if err == nil && e.expires > 0 {
+			ts[name] = append(ts[name], member{key: e.key, life: e.expires})
+		}
+	}
 	return nil
 }
 
@@ -198,11 +217,7 @@ func (f *Firewall) structure(b *batch) {
 		b.newSet(s, id)
 		id++
 	}
-	types := make([]member, len(here))
-	for i, t := range here {
-		types[i].key = host32(t)
-	}
-	b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "here", types)
+	fillHere(b)
 	for _, s := range f.book.shapes() {
 		f.built[s] = true
 	}
@@ -214,6 +229,14 @@ func (f *Firewall) structure(b *batch) {
 		b.newChain(c)
 	}
 	b.fill(f.shapesBuilt(), true)
+}
+
+func fillHere(b *batch) {
+	types := make([]member, len(here))
+	for i, t := range here {
+		types[i].key = host32(t)
+	}
+	b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "here", types)
 }
 
 // lay makes the table, in place of one that is there if replace is set, with what memory says the kernel has or had: one

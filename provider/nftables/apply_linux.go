@@ -52,6 +52,7 @@ func (f *Firewall) settle(ctx context.Context, want ajar.Ruleset) error {
 		}
 	}
 	d := want.Diff(ajar.Ruleset{Guard: f.guards, Allow: f.allow()})
+	d.Guard = &want.Guard
 	return f.change(ctx, d, f.stale())
 }
 
@@ -114,7 +115,8 @@ func (f *Firewall) changeFrom(ctx context.Context, d ajar.Delta) error {
 	return nil
 }
 
-// change works d into memory and brings the kernel in line for all that it touches, and for touched.
+// change works d into memory and brings the kernel in line for all that it touches, and for touched. Guards are looked at
+// only if d has any.
 func (f *Firewall) change(ctx context.Context, d ajar.Delta, touched map[place]struct{}) error {
 	puts, err := check(d)
 	if err != nil {
@@ -126,13 +128,9 @@ func (f *Firewall) change(ctx context.Context, d ajar.Delta, touched map[place]s
 	for i, r := range d.Put {
 		f.book.put(r, puts[i], touched)
 	}
-	guards := f.guards
-	if d.Guard != nil {
-		guards = *d.Guard
-	}
 	// Until the kernel has all of it and it was read back, memory is ahead.
 	f.suspect = true
-	if err := f.carryOut(ctx, guards, touched); err != nil {
+	if err := f.carryOut(ctx, d.Guard, touched); err != nil {
 		return err
 	}
 	f.suspect = false
@@ -166,7 +164,7 @@ func check(d ajar.Delta) ([][]wish, error) {
 // that a guard never stands without the openings that pass it.
 const chunk = 2000
 
-func (f *Firewall) carryOut(ctx context.Context, guards []ajar.Guard, touched map[place]struct{}) error {
+func (f *Firewall) carryOut(ctx context.Context, guards *[]ajar.Guard, touched map[place]struct{}) error {
 	now := f.clock()
 	es := f.book.edits(now.UnixMilli(), touched)
 	// Closing comes before opening; what is in one set stays together.
@@ -181,14 +179,17 @@ func (f *Firewall) carryOut(ctx context.Context, guards []ajar.Guard, touched ma
 		}
 		b, es = f.batch(), es[chunk:]
 	}
-	after, err := f.reguard(ctx, b, guards, now)
-	if err != nil {
-		return err
+	guarded := func(context.Context) error { return nil }
+	if guards != nil {
+		var err error
+		if guarded, err = f.reguard(ctx, b, *guards, now); err != nil {
+			return err
+		}
 	}
 	if err := f.write(ctx, b, es); err != nil {
 		return err
 	}
-	if err := after(ctx); err != nil {
+	if err := guarded(ctx); err != nil {
 		return err
 	}
 	return f.tidy()

@@ -31,6 +31,7 @@ var chains = []chain{
 	{name: "who4"}, {name: "who6"}, {name: "whom4"}, {name: "whom6"},
 	{name: "ask"}, {name: "answer"}, {name: "settle"},
 	{name: "in", base: true, hook: unix.NF_INET_PRE_ROUTING, priority: before},
+	{name: "local", base: true, hook: unix.NF_INET_LOCAL_IN, priority: before},
 	{name: "out", base: true, hook: unix.NF_INET_LOCAL_OUT, priority: before},
 	{name: "fwd", base: true, hook: unix.NF_INET_FORWARD, priority: before},
 	{name: "post", base: true, hook: unix.NF_INET_POST_ROUTING, priority: after},
@@ -69,6 +70,7 @@ func ctTuple(six bool) []part {
 func fixedRules() map[string][]rule {
 	rs := map[string][]rule{
 		"in":        guarded(false, "ask"),
+		"local":     delivered(),
 		"out":       guarded(true, "answer"),
 		"ask":       {join(loops(expr.MetaKeyIIFTYPE), accept())},
 		"answer":    {join(loops(expr.MetaKeyOIFTYPE), accept()), join(resets(), accept())},
@@ -124,6 +126,15 @@ func guarded(outward bool, to string) []rule {
 		join(all, goTo(to)),
 		join(isFamily(false), in("guard4", addr(false), l4proto, port), goTo(to)),
 		join(isFamily(true), in("guard6", addr(true), l4proto, port), goTo(to)),
+	}
+}
+
+// delivered catches what is delivered here although the main table does not call its destination ours: addresses in a VRF,
+// and "local" routes in tables of policy routing.
+func delivered() []rule {
+	return []rule{
+		join(ctHas(unix.NFT_CT_STATUS, statusDNAT), accept()), // decided by what the client named
+		join(in("guard", l4proto, dport), isNotHere(), goTo("ask")),
 	}
 }
 

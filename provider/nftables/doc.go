@@ -7,6 +7,7 @@
 //	prerouting  in ──► ask ──► judge ──► open4/open6 ──► accept
 //	                    │                   └─ no set has it ──► refuse: counted, TCP reset or port unreachable
 //	                    └─ not for us, our own connection's answer, loopback ──► accept (that is: not our business)
+//	input       local ► the same for destinations that only policy routing or a VRF makes ours
 //	output      out ─► answer ─► back4/back6 ──► accept, or hang up
 //	forward     fwd      resets what post stopped
 //	postrouting post ─► settle ─► back4/back6 ──► accept, or stop

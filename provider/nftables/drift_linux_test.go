@@ -257,8 +257,13 @@ func TestAdoptionChangesOwnership(t *testing.T) {
 	q.host.serve("tcp", ":22")
 	q.host.nft(`table inet ajar {
 		set guard { type ipv4_addr
+			elements = { 1.2.3.4 }
 		}
 		set open4_32 { type inet_service
+			elements = { 22 }
+		}
+		set grace4 { type mark
+			elements = { 1 }
 		}
 		chain in { type filter hook input priority 0
 			accept

@@ -189,6 +189,10 @@ func isHere(source bool) rule {
 		&expr.Lookup{SourceRegister: word(0), SetName: "here"}))
 }
 
+func isNotHere() rule {
+	return enc(&expr.Fib{Register: word(0), ResultADDRTYPE: true, FlagDADDR: true}, &expr.Lookup{SourceRegister: word(0), SetName: "here", Invert: true})
+}
+
 func loops(key expr.MetaKey) rule {
 	return equal(meta(key), binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_LOOPBACK)...)
 }

@@ -170,10 +170,23 @@ func (m *machine) firewall(c Config) *Firewall {
 
 // serve answers on a port with what it is sent, until the test ends.
 func (m *machine) serve(network, addr string) net.Listener {
+	return m.serveWith(net.ListenConfig{}, network, addr)
+}
+
+// serveTransparent serves on an address that is nobody's interface's.
+func (m *machine) serveTransparent(addr string) net.Listener {
+	return m.serveWith(net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1) })
+		return err
+	}}, "tcp", addr)
+}
+
+func (m *machine) serveWith(how net.ListenConfig, network, addr string) net.Listener {
 	m.t.Helper()
 	var l net.Listener
 	m.must(m.do(func() (err error) {
-		l, err = net.Listen(network, addr)
+		l, err = how.Listen(m.t.Context(), network, addr)
 		return err
 	}))
 	m.t.Cleanup(func() { l.Close() })

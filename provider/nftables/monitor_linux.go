@@ -54,11 +54,12 @@ func (m *monitor) close() error { return m.file.Close() }
 
 // drift is what somebody else did to our table in one transaction.
 type drift struct {
-	pid    uint32
-	by     string // the process's name
-	counts map[string]int
-	elems  map[string][][]byte // keys that were added or deleted, by set
-	whole  bool                // more than elements: look at everything
+	pid      uint32
+	by       string // the process's name
+	counts   map[string]int
+	elems    map[string][][]byte // keys that were added or deleted, by set
+	whole    bool                // more than elements: look at the structure
+	contents bool                // elements went without a notice for each: look at everything
 }
 
 func (d *drift) empty() bool { return len(d.counts) == 0 }
@@ -109,6 +110,10 @@ func (d *drift) note(table string, m message) (end bool, err error) {
 	d.counts[words]++
 	if kind != unix.NFT_MSG_NEWSETELEM && kind != unix.NFT_MSG_DELSETELEM {
 		d.whole = true
+		switch kind {
+		case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, unix.NFT_MSG_DELSET, unix.NFT_MSG_NEWSET:
+			d.contents = true
+		}
 		return false, nil
 	}
 	_, set, es, err := readElements(m.payload())
@@ -120,12 +125,16 @@ func (d *drift) note(table string, m message) (end bool, err error) {
 
 // next waits for the next transaction of somebody else that touches our table.
 func (m *monitor) next(ctx context.Context) (*drift, error) {
-	stop := context.AfterFunc(ctx, func() { _ = m.file.SetReadDeadline(time.Unix(1, 0)) })
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = m.file.SetReadDeadline(time.Unix(1, 0)) // long past: wakes the wait
+	})
 	defer func() {
-		if stop() {
-			return
+		if !stop() {
+			<-woken
+			_ = m.file.SetReadDeadline(time.Time{})
 		}
-		_ = m.file.SetReadDeadline(time.Time{})
 	}()
 	d := newDrift()
 	for {
@@ -134,7 +143,7 @@ func (m *monitor) next(ctx context.Context) (*drift, error) {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case errors.Is(err, unix.ENOBUFS):
-			d.whole = true
+			d.whole, d.contents = true, true
 			d.counts["notice lost"]++
 			return d, nil
 		case err != nil:
@@ -147,7 +156,7 @@ func (m *monitor) next(ctx context.Context) (*drift, error) {
 			return err
 		})
 		if err != nil {
-			d.whole = true
+			d.whole, d.contents = true, true
 			d.counts["notice not understood"]++
 		}
 		if ended || err != nil {

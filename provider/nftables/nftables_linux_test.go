@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ajar-access/ajar"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -393,4 +394,56 @@ func TestConfigListsEveryFault(t *testing.T) {
 	if _, err := (Config{Clock: time.Now, NetNS: "/nowhere"}).Open(t.Context(), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a namespace that is not there: %v", err)
 	}
+}
+
+// TestAddressesOutsideTheMainTable: what policy routing or a VRF delivers here is guarded although the main table does
+// not call it ours, and so are addresses that mean something on one link only.
+func TestAddressesOutsideTheMainTable(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp6", "[::]:22")
+	p.host.serve("tcp4", ap(host4, 22))
+	p.host.serveTransparent("198.51.100.1:22")
+	f := p.host.firewall(Config{})
+	rule := func(six bool, to, dev string) {
+		d := netip.MustParsePrefix(to)
+		n := &net.IPNet{IP: d.Addr().AsSlice(), Mask: net.CIDRMask(d.Bits(), d.Addr().BitLen())}
+		lo, err := p.host.h.LinkByName(dev)
+		p.host.must(err)
+		r := netlink.NewRule()
+		r.Dst, r.Table, r.Family = n, 100, unix.AF_INET
+		if six {
+			r.Family = unix.AF_INET6
+		}
+		p.host.must(p.host.h.RuleAdd(r))
+		p.host.must(p.host.h.RouteAdd(&netlink.Route{Dst: n, LinkIndex: lo.Attrs().Index, Table: 100, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST}))
+	}
+	rule(false, "198.51.100.0/24", "lo")
+	rule(true, "2001:db8:100::/64", "lo")
+	p.guest.route("198.51.100.0/24", host4)
+	p.guest.route("2001:db8:100::/64", host6)
+	p.guest.wantOpen(guest4, "198.51.100.1:22")
+	p.guest.wantOpen(guest6, "[2001:db8:100::1]:22")
+	link, err := p.host.h.LinkByName("cable")
+	p.host.must(err)
+	p.host.address("cable", []string{"fe80::1/64"})
+	p.guest.address("cable", []string{"fe80::2/64"})
+	p.guest.knows("cable", p.host, []string{"fe80::1/64"})
+	p.host.knows("cable", p.guest, []string{"fe80::2/64"})
+	p.guest.wantOpen("fe80::2%cable", "[fe80::1%cable]:22")
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Hour), other4)}})
+	p.guest.wantRefused(guest4, "198.51.100.1:22")
+	p.guest.wantRefused(guest6, "[2001:db8:100::1]:22")
+	p.guest.wantRefused("fe80::2%cable", "[fe80::1%cable]:22")
+	p.guest.wantOpen(other4, "198.51.100.1:22")
+
+	vrf := &netlink.Vrf{LinkAttrs: netlink.LinkAttrs{Name: "blue"}, Table: 200}
+	if err := p.host.h.LinkAdd(vrf); errors.Is(err, unix.EOPNOTSUPP) {
+		t.Log("this kernel has no VRF")
+		return
+	}
+	p.host.must(p.host.h.LinkSetUp(vrf))
+	p.host.must(p.host.h.LinkSetMasterByIndex(link, vrf.Attrs().Index))
+	p.host.sysctl("ipv4/tcp_l3mdev_accept", "1")
+	p.guest.wantRefused(guest4, ap(host4, 22))
+	p.guest.wantOpen(other4, ap(host4, 22))
 }

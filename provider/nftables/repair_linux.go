@@ -1,8 +1,8 @@
 package nftables
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,13 +55,14 @@ func (f *Firewall) deliver(fn func(ajar.Report) error) error {
 			return nil
 		}
 		r := f.reports[0]
-		f.mu.Unlock()
-		if err := fn(r); err != nil {
-			return err
-		}
-		f.mu.Lock()
 		f.reports = f.reports[1:]
 		f.mu.Unlock()
+		if err := fn(r); err != nil {
+			f.mu.Lock()
+			f.reports = slices.Insert(f.reports, 0, r)
+			f.mu.Unlock()
+			return err
+		}
 	}
 }
 
@@ -139,7 +140,10 @@ func (f *Firewall) mend(ctx context.Context, d *drift) error {
 	case err != nil:
 		return err
 	case !there:
-		if err := f.lay(ctx, false, nil); err != nil {
+		if err := f.lay(ctx, false, f.graces(f.clock())); err != nil {
+			return err
+		}
+		if err := f.remind(ctx); err != nil {
 			return err
 		}
 		return f.mendAll(ctx)
@@ -149,10 +153,52 @@ func (f *Firewall) mend(ctx context.Context, d *drift) error {
 	b := f.batch()
 	f.structure(b)
 	f.layGuards(b, nil, f.clock()) // adding again changes nothing where it is still there
-	if err := f.sock.transact(b); err != nil {
+	if err := f.sock.transact(b); err != nil || d.contents {
 		return f.mendWhole(ctx)
 	}
-	return f.mendWhole(ctx)
+	// What became of elements was told one by one, so that no set need be listed.
+	left, err := f.strangers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(left.sets)+len(left.chains) > 0 {
+		if err := f.restructure(ctx, left); err != nil {
+			return err
+		}
+	}
+	return f.mendElements(ctx, d)
+}
+
+// graces are the spared connections, for a table that is laid again.
+func (f *Firewall) graces(now time.Time) tuples {
+	ts := tuples{}
+	for c := range f.spared {
+		var end int64
+		for k, e := range f.barred {
+			if k.covers(c) {
+				end = max(end, e)
+			}
+		}
+		if life := time.UnixMilli(end).Sub(now); end != forever && life > soonest {
+			name := named("grace", c.six)
+			ts[name] = append(ts[name], member{key: c.key(), life: life})
+		}
+	}
+	return ts
+}
+
+// remind tells a table that was laid again who began the connections that live.
+func (f *Firewall) remind(ctx context.Context) error {
+	on := slices.Collect(maps.Keys(f.barred))
+	conns, err := f.connections(ctx, on)
+	if err != nil {
+		return err
+	}
+	b := f.batch()
+	if f.recall(b, conns, nil, nil, f.clock()); b.empty() {
+		return nil
+	}
+	return f.sock.transact(b)
 }
 
 // mendWhole compares everything with the kernel.
@@ -165,37 +211,32 @@ func (f *Firewall) mendWhole(ctx context.Context) error {
 
 // mendAll writes whatever memory wants and the kernel has not.
 func (f *Firewall) mendAll(ctx context.Context) error {
-	return f.change(ctx, ajar.Delta{}, f.stale())
+	return f.change(ctx, ajar.Delta{Guard: &f.guards}, f.stale())
 }
 
 // mendElements puts back what was deleted and deletes what was added, without listing any set.
 func (f *Firewall) mendElements(ctx context.Context, d *drift) error {
 	touched := map[place]struct{}{}
 	b := f.batch()
-	var faults []error
 	for set, keys := range d.elems {
+		if set == "here" {
+			b.flushSet("here")
+			fillHere(b)
+			continue
+		}
 		s, open := shapeOf(set)
+		if open && !f.built[s] {
+			continue // a set of somebody else's, which is gone by now
+		}
 		for _, key := range keys {
-			switch {
-			case open:
-				p, err := placeOf(s, key)
-				faults = append(faults, err)
+			if !open {
+				f.mendElement(b, set, key)
+			} else if p, err := placeOf(s, key); err == nil {
 				// Whatever is there now has no end that we know: deleted if it is, and written anew if it is wanted.
 				f.book.at(p).wrote = forever
 				touched[p] = struct{}{}
-			case set == "guard" || set == "guard4" || set == "guard6":
-				k, err := barOf(set, key)
-				faults = append(faults, err)
-				f.rewriteBar(b, k)
-			case set == "here":
-				return f.mendHere(ctx)
-			default: // nobody but packets and we have business in the sets of tuples
-				f.destroyElems(b, set, []member{{key: key}})
 			}
 		}
-	}
-	if err := errors.Join(faults...); err != nil {
-		return err
 	}
 	if !b.empty() {
 		if err := f.sock.transact(b); err != nil {
@@ -205,23 +246,37 @@ func (f *Firewall) mendElements(ctx context.Context, d *drift) error {
 	return f.change(ctx, ajar.Delta{}, touched)
 }
 
+func (f *Firewall) mendElement(b *batch, name string, key []byte) {
+	switch name {
+	case "guard", "guard4", "guard6":
+		if k, err := barOf(name, key); err == nil {
+			f.rewriteBar(b, k)
+		}
+		return
+	}
+	if !slices.ContainsFunc(fixedSets(), func(s set) bool { return s.name == name }) {
+		return
+	}
+	// Nobody but packets and we have business in the sets of tuples; a spared connection is spared again.
+	f.destroyElems(b, name, []member{{key: key}})
+	if !strings.HasPrefix(name, "grace") {
+		return
+	}
+	if c, err := flowOf(name == "grace6", key); err == nil && f.spared[c] {
+		for _, m := range f.graces(f.clock())[name] {
+			if bytes.Equal(m.key, key) {
+				b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, name, []member{m})
+			}
+		}
+	}
+}
+
 func (f *Firewall) rewriteBar(b *batch, k bar) {
 	now := f.clock()
 	f.destroyElems(b, k.set(), []member{{key: k.key()}})
 	if end := f.barred[k]; end == forever || end > now.Add(soonest).UnixMilli() {
 		f.writeBar(b, k, 0, end, now)
 	}
-}
-
-// mendHere fills the set of address types anew.
-func (f *Firewall) mendHere(ctx context.Context) error {
-	b := f.batch()
-	b.flushSet("here")
-	f.structure(b)
-	if err := f.sock.transact(b); err != nil {
-		return err
-	}
-	return f.mendWhole(ctx)
 }
 
 // Resync writes the life of every opening and guard anew from the clock: for a machine that was suspended, whose kernel
@@ -235,24 +290,17 @@ func (f *Firewall) Resync(ctx context.Context) error {
 	if !f.laid {
 		return nil
 	}
-	b, now := f.batch(), f.clock()
+	b := f.batch()
 	for k, end := range f.barred {
 		if end != forever {
 			f.rewriteBar(b, k)
 		}
 	}
 	for c := range f.spared {
-		end := int64(0)
-		for k, e := range f.barred {
-			if k.covers(c) {
-				end = max(end, e)
-			}
-		}
-		m := member{key: c.key()}
-		f.destroyElems(b, named("grace", c.six), []member{m})
-		if m.life = time.UnixMilli(end).Sub(now); end != forever && m.life > soonest {
-			b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, named("grace", c.six), []member{m})
-		}
+		f.destroyElems(b, named("grace", c.six), []member{{key: c.key()}})
+	}
+	for name, ms := range f.graces(f.clock()) {
+		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, name, ms)
 	}
 	if !b.empty() {
 		if err := f.sock.transact(b); err != nil {
