@@ -118,20 +118,3 @@ func TestRebootLosesTheKernelsState(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestEachBootHasAnIDOfItsOwn(t *testing.T) {
-	l := bare(t)
-	seen := map[string]bool{}
-	for range 2 {
-		for _, m := range l.Machines {
-			id, err := m.Exec(t.Context(), "cat", "/proc/sys/kernel/random/boot_id")
-			if err != nil || seen[id] {
-				t.Fatalf("boot id %q, %v", id, err)
-			}
-			seen[id] = true
-			if err := m.Reboot(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}

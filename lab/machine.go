@@ -13,9 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
-
 	"github.com/ajar-access/ajar"
 )
 
@@ -63,7 +60,7 @@ func (l *Lab) newMachine(number int) (m *Machine, hostKey string, err error) {
 
 // boot starts the machine in the order of a real one: the firewall from disk, the servers, and only then the network.
 func (m *Machine) boot(ctx context.Context) error {
-	s, err := newSpace(m.Name, m.newBoot)
+	s, err := newSpace(m.Name)
 	if err != nil {
 		return err
 	}
@@ -104,21 +101,6 @@ func (m *Machine) boot(ctx context.Context) error {
 	return nil
 }
 
-// newBoot gives the machine a boot id that it did not have before, as after a real start.
-func (m *Machine) newBoot() error {
-	file := filepath.Join(m.dir, "boot_id")
-	if err := os.WriteFile(file, []byte(uuid.NewString()+"\n"), 0o644); err != nil {
-		return err
-	}
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return forbidden(err)
-	}
-	if err := unix.Mount(file, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("boot id: %w", err)
-	}
-	return nil
-}
-
 // awaitSSHD waits on the machine's own loopback, which no guard touches.
 func (m *Machine) awaitSSHD(ctx context.Context) error {
 	for deadline := time.Now().Add(5 * time.Second); ; {
@@ -152,7 +134,8 @@ func (m *Machine) off() {
 	s.Close()
 }
 
-// Reboot switches the machine off and on: its kernel's state is lost, its disk is not.
+// Reboot switches the machine off and on: its kernel's state is lost, its disk is not. The clocks go on, and the boot id
+// is the old one: those belong to the machine that the lab is on.
 func (m *Machine) Reboot(ctx context.Context) error {
 	m.off()
 	return m.boot(ctx)

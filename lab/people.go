@@ -59,9 +59,20 @@ func (p *Plane) Host(ctx context.Context, m *Machine) (client.Host, error) {
 	return client.Host{}, fmt.Errorf("the plane knows no host for %s", m.Name)
 }
 
-// AwaitHost waits until m's agent is connected.
+// AwaitHost waits until m's agent is connected, and every other agent that runs. What the plane remembers of a
+// connection to the process that it was before does not count.
 func (p *Plane) AwaitHost(ctx context.Context, m *Machine, within time.Duration) error {
+	running := 0
+	for _, other := range p.lab.Machines {
+		if other.Agent().Alive() {
+			running++
+		}
+	}
 	err := Await(ctx, within, func() (bool, error) {
+		seen, err := p.Metrics(ctx)
+		if err != nil || seen["ajar_hosts_connected"] < float64(running) {
+			return false, err
+		}
 		h, err := p.Host(ctx, m)
 		return err == nil && h.Connected, err
 	})

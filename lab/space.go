@@ -18,8 +18,6 @@ type Space struct {
 	ns    int // open file of the namespace
 	calls chan call
 	done  chan struct{}
-	// prepare runs on the thread first of all, for what else a place has of its own.
-	prepare []func() error
 }
 
 type call struct {
@@ -30,8 +28,8 @@ type call struct {
 var errClosed = errors.New("the namespace is closed")
 
 // newSpace makes a namespace whose only interface is a loopback that is up.
-func newSpace(name string, prepare ...func() error) (*Space, error) {
-	s := &Space{Name: name, calls: make(chan call), done: make(chan struct{}), prepare: prepare}
+func newSpace(name string) (*Space, error) {
+	s := &Space{Name: name, calls: make(chan call), done: make(chan struct{})}
 	made := make(chan error)
 	go s.thread(made)
 	if err := <-made; err != nil {
@@ -71,11 +69,6 @@ func (s *Space) make() error {
 		return err
 	}
 	s.ns = fd
-	for _, p := range s.prepare {
-		if err := p(); err != nil {
-			return err
-		}
-	}
 	return linkUp("lo")
 }
 
