@@ -15,8 +15,9 @@ import (
 
 // BenchmarkOpen is ajar open --wait as a whole process, from its start to its end, against a plane on the same machine.
 func BenchmarkOpen(b *testing.B) {
+	program := ajarProgram(b)
 	r := lab(b)
-	program, conf := build(b), filepath.Join(b.TempDir(), "config.json")
+	conf := filepath.Join(b.TempDir(), "config.json")
 	r.config(b, conf, "anna")
 	r.Loop.Hooks.Opened = func(time.Duration) { go r.tell() }
 	var took []time.Duration
@@ -36,7 +37,7 @@ func BenchmarkOpen(b *testing.B) {
 
 // BenchmarkStart is the shortest that any command takes.
 func BenchmarkStart(b *testing.B) {
-	program := build(b)
+	program := ajarProgram(b)
 	for b.Loop() {
 		if err := exec.Command(program, "version").Run(); err != nil {
 			b.Fatal(err)
@@ -44,14 +45,12 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-func build(b *testing.B) string {
-	program := filepath.Join(b.TempDir(), "ajar")
-	cmd := exec.Command("go", "build", "-o", program, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
+func ajarProgram(b *testing.B) string {
+	path, err := program()
+	if err != nil {
+		b.Fatal(err)
 	}
-	return program
+	return path
 }
 
 // tell wakes who waits for one of the newest requests, as the plane's program does from its store.

@@ -93,12 +93,18 @@ func (a *app) verifyPlane(ctx context.Context, keyFile string) error {
 	if err != nil {
 		return err
 	}
+	if chain.Last < known.Last {
+		return altered("the log ends at event %d, but %d were there when it was last looked at (%s)", chain.Last, known.Last, known.At.Format(time.RFC3339))
+	}
 	if chain.Last < k.Newest.Last {
 		return altered("the log ends at event %d, but the plane says that it ends at %d", chain.Last, k.Newest.Last)
 	}
 	seen[cfg.Server] = seenHead{Key: key, Last: chain.Last, Head: chain.Head, At: a.now().UTC()}
 	if err := a.rememberHeads(seen); err != nil {
 		return err
+	}
+	if !before {
+		a.say("this is the first look at this log from here; its key and head are remembered from now on")
 	}
 	return a.verified(chain, key, before)
 }
@@ -113,27 +119,41 @@ func (a *app) verifyFile(file, keyFile string) error {
 		defer f.Close()
 		in = f
 	}
-	var key ed25519.PublicKey
-	var known seenHead
+	known, key := a.seenHere(), ed25519.PublicKey(nil)
 	if keyFile != "" {
 		var err error
 		if key, err = readKey(keyFile); err != nil {
 			return err
 		}
-	} else if cfg, err := a.loadConfig(); err == nil {
-		if seen, err := a.seenHeads(); err == nil {
-			known = seen[cfg.Server]
-			key = known.Key
-		}
-	}
-	chain, err := a.verify(in, key, known)
-	if err != nil {
-		return err
 	}
 	if key == nil {
+		key = known.Key
+	} else if !key.Equal(ed25519.PublicKey(known.Key)) {
+		known = seenHead{} // of another log
+	}
+	chain, err := a.verify(in, key, known)
+	switch {
+	case err != nil:
+		return err
+	case key == nil:
 		a.say("warning: no key is known, so the signatures were not checked; --key FILE")
+	case chain.Last < known.Last:
+		a.say("this export ends at event %d; %d were there when the log was last looked at (%s)", chain.Last, known.Last, known.At.Format(time.RFC3339))
 	}
 	return a.verified(chain, key, known.Last > 0)
+}
+
+// seenHere is what is remembered of the log of the plane that one is signed in to, if any.
+func (a *app) seenHere() seenHead {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return seenHead{}
+	}
+	seen, err := a.seenHeads()
+	if err != nil {
+		return seenHead{}
+	}
+	return seen[cfg.Server]
 }
 
 // verify walks the chain. Everything must be vouched for by a signature, and the remembered head must be in it.
@@ -156,10 +176,7 @@ func (a *app) verify(r io.Reader, key ed25519.PublicKey, known seenHead) (*clien
 			return nil, altered("event %d was the last of its commit when it was last looked at (%s), and is not now", known.Last, known.At.Format(time.RFC3339))
 		}
 	}
-	switch {
-	case chain.Last < known.Last:
-		return nil, altered("the log ends at event %d, but %d were there when it was last looked at (%s)", chain.Last, known.Last, known.At.Format(time.RFC3339))
-	case key != nil && chain.SignedTo < chain.Last:
+	if key != nil && chain.SignedTo < chain.Last {
 		return nil, altered("events %d to %d are not signed", chain.SignedTo+1, chain.Last)
 	}
 	return chain, nil
@@ -178,9 +195,6 @@ func (a *app) verified(c *client.Chain, key ed25519.PublicKey, before bool) erro
 	return a.show(out, func(w io.Writer) {
 		fmt.Fprintf(w, "%s in %s: nothing is missing, added or changed\n", count(int(c.Events), "event"), count(int(c.Batches), "commit"))
 		fmt.Fprintf(w, "head %x, signed with %s\n", c.Head, or(keyHash(key), "an unknown key (not checked)"))
-		if !before {
-			a.say("this is the first look at this log from here; its key and head are remembered from now on")
-		}
 	})
 }
 

@@ -8,10 +8,12 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +36,7 @@ type rig struct {
 	hasher  *authn.Hasher
 	tokens  map[string]string
 	people  map[string]ajar.Caller
-	harm    string // to the exported log
+	harm    atomic.Value // to the exported log
 
 	mu    sync.Mutex
 	asked []string // URLs
@@ -124,8 +126,40 @@ func (r *rig) config(t testing.TB, path, name string) {
 	}
 }
 
+// program is the real ajar, which the scripts run: built when it is first needed, without the race detector, which would
+// make each start of it last longer than all that it does.
+var program = sync.OnceValues(func() (path string, err error) {
+	path = filepath.Join(scratch, "ajar")
+	build := exec.Command("go", "build", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return path, err
+})
+
+var scratch string
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ajar": main, "ssh": fakeSSH})
+	var err error
+	if scratch, err = os.MkdirTemp("", "ajar"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	testscript.Main(after{m, func() { os.RemoveAll(scratch) }}, map[string]func(){"ssh": fakeSSH})
+}
+
+// after tidies up behind the tests; testscript.Main does not return.
+type after struct {
+	*testing.M
+	tidy func()
+}
+
+// Run runs the tests.
+func (a after) Run() int {
+	defer a.tidy()
+	return a.M.Run()
 }
 
 // fakeSSH tells how it was called and ends as AJAR_TEST_SSH says: with a code, or upon a signal.
@@ -150,16 +184,21 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
+			path, err := program()
+			if err != nil {
+				return err
+			}
 			r := lab(e.T().(testing.TB))
 			e.Values["rig"] = r
-			path := filepath.Join(e.WorkDir, "home", "config.json")
-			e.Vars = append(e.Vars, "AJAR_CONFIG="+path, "SERVER="+r.server.URL, "CAHASH="+r.ca.Hash(), "GROUP="+string(ajartest.Group),
+			e.Vars = append(e.Vars, "AJAR_CONFIG="+filepath.Join(e.WorkDir, "home", "config.json"), "SERVER="+r.server.URL, "CAHASH="+r.ca.Hash(), "GROUP="+string(ajartest.Group),
 				"WEB1="+string(ajartest.MachineID("web1")), "DEFAULT="+string(ajartest.PolicyID("default")), "TZ=UTC",
 				"SOON="+r.Now().UTC().Add(30*time.Minute).Format(time.RFC3339), "LATER="+r.Now().UTC().Add(90*time.Minute).Format(time.RFC3339))
+			e.Setenv("PATH", filepath.Dir(path)+string(filepath.ListSeparator)+e.Getenv("PATH"))
 			return os.WriteFile(filepath.Join(e.WorkDir, "ca.pem"), r.ca.PEM(), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as": scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin, "await": scriptAwait, "asked": scriptAsked,
+			"ajar": scriptAjar,
+			"as":   scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin, "await": scriptAwait, "asked": scriptAsked,
 		},
 	})
 }

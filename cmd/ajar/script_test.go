@@ -57,7 +57,7 @@ func (r *rig) export(ctx context.Context, _ int64, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	switch r.harm {
+	switch r.harm.Load() {
 	case "edit":
 		lines[0].Events[0] = strings.Replace(lines[0].Events[0], `"outcome":"`, `"outcome":"Not`, 1)
 	case "cut":
@@ -76,6 +76,17 @@ func (r *rig) export(ctx context.Context, _ int64, w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// ajar ARGUMENTS is exec ajar ARGUMENTS.
+func scriptAjar(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec("ajar", args...)
+	switch {
+	case err != nil && !neg:
+		ts.Fatalf("unexpected command failure")
+	case err == nil && neg:
+		ts.Fatalf("unexpected command success")
+	}
 }
 
 func rigOf(ts *testscript.TestScript) *rig { return ts.Value("rig").(*rig) }
@@ -148,7 +159,7 @@ func scriptAsked(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // tamper WAY: the plane's log is not what it was.
-func scriptTamper(ts *testscript.TestScript, _ bool, args []string) { rigOf(ts).harm = args[0] }
+func scriptTamper(ts *testscript.TestScript, _ bool, args []string) { rigOf(ts).harm.Store(args[0]) }
 
 // exits CODE COMMAND: the command ends with exactly that code.
 func scriptExits(ts *testscript.TestScript, _ bool, args []string) {

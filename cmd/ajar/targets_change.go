@@ -54,7 +54,7 @@ func targetSetCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.done(out, "%s is kept", out.ID)
+		return a.done(out, "%s is set", out.ID)
 	}
 	return c
 }
