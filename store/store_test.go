@@ -26,7 +26,7 @@ func openSQLite(t testing.TB) *store.Store {
 
 func openPostgres(t testing.TB) *store.Store {
 	t.Helper()
-	s, err := store.Open(context.Background(), storetest.StartPostgres(t), store.Options{})
+	s, err := store.Open(context.Background(), postgresDSN(t), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,3 +45,5 @@ func TestSQLite(t *testing.T) {
 func TestPostgres(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) ajar.Store { return openPostgres(t) })
 }
+
+func postgresDSN(t testing.TB) string { return storetest.StartPostgres(t) }
