@@ -226,12 +226,13 @@ func (c *Config) Validate(getenv func(string) string) error {
 
 func (c *Config) checkValues(fault func(string, ...any)) {
 	b := c.bounds()
-	switch {
-	case b.Shortest < time.Second:
+	if b.Shortest < time.Second {
 		fault("bounds.min is %s; at least 1s", b.Shortest)
-	case b.Longest < b.Shortest:
+	}
+	if b.Longest < b.Shortest {
 		fault("bounds.max is %s, which is shorter than bounds.min, %s", b.Longest, b.Shortest)
-	case b.Longest > 366*24*time.Hour:
+	}
+	if b.Longest > 366*24*time.Hour {
 		fault("bounds.max is %s; at most 8784h", b.Longest)
 	}
 	if b.Lapse < time.Second {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
@@ -122,7 +123,7 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 		return fmt.Errorf("metrics.token: %w", err)
 	}
 	var stopping atomic.Bool
-	web := p.httpServer(p.routes(surface, token, &stopping))
+	web := p.httpServer(p.routes(surface, bytes.TrimSpace(token), &stopping))
 
 	inner, stopInner := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopInner(errStopped)

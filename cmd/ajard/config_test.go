@@ -1,0 +1,163 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func noEnv(string) string { return "" }
+
+// write makes a configuration file and gives its path.
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ajard.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestAnEmptyConfigurationIsGood(t *testing.T) {
+	c, err := loadConfig(write(t, ""), noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.derive()
+	if c.Listen != "127.0.0.1:8443" || c.AgentListen != "127.0.0.1:8444" || c.PublicURL != "https://127.0.0.1:8443" || c.AgentURL != "127.0.0.1:8444" || c.Database.value != "sqlite:/var/lib/ajard/ajar.db" {
+		t.Errorf("defaults: %+v", c)
+	}
+	if !slices.Contains(c.serverNames(), "127.0.0.1") || !slices.Contains(c.serverNames(), "localhost") {
+		t.Errorf("the certificate is for %v", c.serverNames())
+	}
+	if b := c.bounds(); b.Shortest != 5*time.Minute || b.Longest != 24*time.Hour {
+		t.Errorf("bounds: %+v", b)
+	}
+}
+
+func TestTheWholeConfiguration(t *testing.T) {
+	t.Setenv("X", "")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "kek"), []byte(strings.Repeat("6b", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "ajard.yaml")
+	err := os.WriteFile(path, []byte(`
+listen: 0.0.0.0:443
+agentListen: "[::]:8444"
+publicURL: https://ajar.example.com/
+agentURL: agents.example.com:8444
+names: [ajar, 203.0.113.9]
+replica: one
+database: {env: DB}
+kek: {file: kek}
+admin: {name: root, file: once, within: 30m}
+bounds: {min: 1s, max: PT48H, drain: 1m, maxWarn: 2h, lapse: 12h}
+guardConfirm: 5m
+tokenLifetime: PT8H
+trustedProxies: [10.0.0.0/8, "2001:db8::/32"]
+metrics: {listen: 127.0.0.1:9464, token: {env: MT}}
+logLevel: debug
+logFormat: text
+breakGlass: off
+providers:
+  fake:
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"DB": "postgres://ajar:hunter2@db/ajar", "MT": "secret"}
+	c, err := loadConfig(path, func(k string) string { return env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.derive()
+	if c.PublicURL != "https://ajar.example.com" || c.Bounds.Max.Duration != 48*time.Hour || len(c.TrustedProxies) != 2 || c.ClientAddressHeader != "X-Forwarded-For" || c.BreakGlass != "off" || c.Replica != "one" {
+		t.Errorf("read: %+v", c)
+	}
+	for _, n := range []string{"ajar.example.com", "agents.example.com", "ajar", "203.0.113.9"} {
+		if !slices.Contains(c.serverNames(), n) {
+			t.Errorf("the certificate is not for %s", n)
+		}
+	}
+	if dsn, _, err := c.database(func(k string) string { return env[k] }); err != nil || dsn != env["DB"] {
+		t.Errorf("database %q: %v", dsn, err)
+	}
+}
+
+// TestEveryFaultAtOnce: whoever writes a configuration learns everything in one go.
+func TestEveryFaultAtOnce(t *testing.T) {
+	_, err := loadConfig(write(t, `
+listen: everywhere
+agentListen: 1.2.3.4:99999
+publicURL: http://ajar.example.com
+names: ["a b"]
+database: {env: NOT_SET}
+kek: c2VjcmV0LXNlY3JldC1zZWNyZXQ=
+admin: {within: 1s}
+bounds: {min: 10ms, max: 10000h}
+guardConfirm: 48h
+clientAddressHeader: "X Y"
+metrics: {listen: here}
+logFormat: xml
+breakGlass: maybe
+providers: {cisco: {}, fake: {colour: red}}
+`), noEnv)
+	if err == nil {
+		t.Fatal("it was taken")
+	}
+	for _, want := range []string{"listen", "agentListen", "publicURL", "names", "NOT_SET", "kek", "admin.within", "bounds.min", "bounds.max", "guardConfirm", "clientAddressHeader", "trustedProxies", "metrics.listen", "logFormat", "breakGlass", "providers.cisco", "providers.fake", "colour"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing is said of %s in\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "c2VjcmV0") {
+		t.Error("the key is shown")
+	}
+}
+
+func TestUnknownKeysAreErrors(t *testing.T) {
+	for _, text := range []string{"listne: x", "bounds: {minimum: 1s}", "admin: {password: x}", "kek: {path: x}", "kek: {file: x, env: y}", "metrics: {user: x}", "guardConfirm: soon", "guardConfirm: -5m", "trustedProxies: [here]", "logLevel: loud", "a: 1\n---\nb: 2", "listen: [1]"} {
+		if _, err := loadConfig(write(t, text), noEnv); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+func TestTrustingEverybodyIsAFault(t *testing.T) {
+	if _, err := loadConfig(write(t, "trustedProxies: [0.0.0.0/0]"), noEnv); err == nil || !strings.Contains(err.Error(), "anybody") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAKeyThatEverybodyCanReadIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "kek"), []byte(strings.Repeat("6b", 32)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "ajard.yaml")
+	if err := os.WriteFile(path, []byte("kek: {file: kek}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadConfig(path, noEnv); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("%v", err)
+	}
+}
+
+// FuzzConfig: no text makes the reader panic.
+func FuzzConfig(f *testing.F) {
+	f.Add("listen: 127.0.0.1:0\nkek: {file: x}\nproviders: {fake: {}}")
+	f.Add("bounds: {min: &a 1s, max: *a}\ntrustedProxies: [10.0.0.0/8]")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parseConfig([]byte(text))
+		if err != nil {
+			return
+		}
+		c.defaults()
+		_ = c.Validate(noEnv)
+		c.derive()
+	})
+}
