@@ -94,7 +94,7 @@ func (w *work) release(tx ajar.Tx, r *record) error {
 		}
 	}
 	if len(r.landed) > 0 {
-		sooner(w.done)
+		sooner(milli(w.done))
 	}
 	return tx.Release(w.claim, r.due, failures)
 }

@@ -58,8 +58,9 @@ type Loop struct {
 
 // flight is a pass under way.
 type flight struct {
-	again   bool // it was woken meanwhile
-	limping bool // its endpoint failed before
+	again   bool        // it was woken meanwhile
+	limping bool        // its endpoint failed before
+	then    *ajar.Claim // claimed anew, between the end of the claim before and the end of this flight
 }
 
 func (l *Loop) init() {
@@ -221,7 +222,7 @@ func (l *Loop) schedule(t time.Time) {
 const batch = 128
 
 // round claims up to a batch and starts their passes. When the earliest known due has come, or ask is set, it asks for
-// the next one afterwards: a wake needs no such question.
+// the next one afterwards: a wake that finds its work needs no such question.
 func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 	if !l.room(ctx) {
 		return false, nil
@@ -232,17 +233,18 @@ func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 		return false, err
 	}
 	for _, c := range claims {
-		if l.launch(c) {
-			l.passes.Go(func() { l.fly(ctx, c) })
-		} else {
+		if f, ok := l.launch(c); !ok {
 			l.passes.Go(func() { l.decline(ctx, c) })
+		} else if f != nil {
+			l.passes.Go(func() { l.fly(ctx, f, c) })
 		}
 	}
 	if len(claims) == batch {
 		return true, nil
 	}
 	l.mu.Lock()
-	ask = ask || l.next.IsZero() || !l.next.After(now)
+	// A wake that finds nothing came a fraction of a millisecond early, or for an endpoint that is held.
+	ask = ask || len(claims) == 0 || l.next.IsZero() || !l.next.After(now)
 	if ask {
 		l.next = time.Time{} // what passes schedule from here on must not be lost to an older answer
 	}
@@ -290,22 +292,23 @@ func (l *Loop) room(ctx context.Context) bool {
 	}
 }
 
-// launch enters a pass among those under way; false if its endpoint has to wait: a pass over it is still under way, or
-// endpoints that fail fill their half.
-func (l *Loop) launch(c ajar.Claim) bool {
+// launch enters a flight among those under way. Where one over the same endpoint has not landed yet, that one goes on
+// with the claim, and there is none to start. Not ok if the endpoint has to wait: those that fail fill their half.
+func (l *Loop) launch(c ajar.Claim) (f *flight, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := c.Endpoint.ID
-	if l.flying[id] != nil {
-		return false
+	if f := l.flying[id]; f != nil {
+		f.then = &c
+		return nil, true
 	}
-	f := &flight{limping: c.Failures > 0}
+	f = &flight{limping: c.Failures > 0}
 	if f.limping && l.limping() >= max(1, l.Width/2) {
-		return false
+		return nil, false
 	}
 	l.flying[id] = f
 	l.begun.Add(1)
-	return true
+	return f, true
 }
 
 func (l *Loop) limping() (n int) {
@@ -328,16 +331,21 @@ func (l *Loop) decline(ctx context.Context, c ajar.Claim) {
 	}
 }
 
-// fly is one pass in its goroutine.
-func (l *Loop) fly(ctx context.Context, c ajar.Claim) {
+// fly is one pass in its goroutine, and those over the same endpoint that were claimed before it landed.
+func (l *Loop) fly(ctx context.Context, f *flight, c ajar.Claim) {
 	id := c.Endpoint.ID
-	due := l.pass(ctx, c)
-	l.mu.Lock()
-	again := l.flying[id].again
-	delete(l.flying, id)
-	l.mu.Unlock()
+	var due time.Time
+	for next := &c; next != nil; {
+		due = l.pass(ctx, *next)
+		l.mu.Lock()
+		next, f.then = f.then, nil
+		if next == nil {
+			delete(l.flying, id)
+		}
+		l.mu.Unlock()
+	}
 	poke(l.freed)
-	if again {
+	if f.again {
 		poke(l.wake)
 	} else {
 		l.schedule(due)

@@ -81,7 +81,7 @@ func (w *work) lost(ctx context.Context, doing string, err error) time.Time {
 		log = l.Log.Warn
 	}
 	log("pass dropped", "endpoint", string(id), "doing", doing, "err", err)
-	due := l.Clock()
+	due := milli(l.Clock())
 	if !errors.Is(err, ajar.Conflict) {
 		due = due.Add(l.Backoff)
 	}

@@ -30,7 +30,7 @@ func (l *Loop) report(ctx context.Context, r ajar.Report) error {
 				}
 			}
 			if look {
-				if err := tx.MarkDue(ep.ID, l.Clock()); err != nil {
+				if err := tx.MarkDue(ep.ID, milli(l.Clock())); err != nil {
 					return err
 				}
 			}

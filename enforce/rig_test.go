@@ -94,7 +94,7 @@ func (r *rig) update(fn func(tx ajar.Tx) error, wake ...ajar.EndpointID) {
 			return err
 		}
 		for _, id := range wake {
-			if err := tx.MarkDue(id, r.now()); err != nil {
+			if err := tx.MarkDue(id, r.now().Truncate(time.Millisecond)); err != nil {
 				return err
 			}
 		}
