@@ -93,22 +93,13 @@ func (t *tx) rawEvents(f ajar.EventFilter, each func(pos int64, body []byte) err
 	if err := t.ready(); err != nil {
 		return err
 	}
-	w := eventTerms(f)
-	limit := f.Limit
-	if limit <= 0 {
-		limit = eventsDefault
-	}
-	q := "SELECT pos, body FROM events WHERE " + w.String() + " ORDER BY pos"
-	if !f.Ascending {
-		q += " DESC"
-	}
-	q += " LIMIT " + w.bind(int64(min(limit, eventsMost)))
+	q, args := eventQuery(f)
 	type raw struct {
 		pos  int64
 		body []byte
 	}
 	var rows []raw
-	err := t.query(q, w.args, func(r row) error {
+	err := t.query(q, args, func(r row) error {
 		rows = append(rows, raw{r.int(0), r.bytes(1)})
 		return nil
 	})
@@ -121,6 +112,20 @@ func (t *tx) rawEvents(f ajar.EventFilter, each func(pos int64, body []byte) err
 		}
 	}
 	return nil
+}
+
+func eventQuery(f ajar.EventFilter) (q string, args []any) {
+	w := eventTerms(f)
+	limit := f.Limit
+	if limit <= 0 {
+		limit = eventsDefault
+	}
+	q = "SELECT pos, body FROM events WHERE " + w.String() + " ORDER BY pos"
+	if !f.Ascending {
+		q += " DESC"
+	}
+	q += " LIMIT " + w.bind(int64(min(limit, eventsMost)))
+	return q, w.args
 }
 
 func eventTerms(f ajar.EventFilter) *terms {

@@ -54,9 +54,9 @@ func (t *tx) ListDocs(kind ajar.DocKind, f ajar.Filter, each func(decode func(in
 		return "", ajar.Errorf(ajar.Invalid, "a list cannot have %d entries", f.Limit)
 	}
 	o := orderOf(f)
-	last := math.MaxInt64
+	last := int64(math.MaxInt64)
 	if f.After != nil && t.w != nil {
-		last = int(t.w.seq) // what each writes is not listed again
+		last = t.w.seq // what each writes is not listed again
 	}
 	left := f.Limit
 	for cursor := f.Cursor; ; {
@@ -65,7 +65,7 @@ func (t *tx) ListDocs(kind ajar.DocKind, f ajar.Filter, each func(decode func(in
 			n = min(n, left)
 		}
 		f.Cursor = cursor
-		page, more, err := t.page(kind, f, o, n, int64(last))
+		page, more, err := t.page(kind, f, o, n, last)
 		if err != nil {
 			return "", err
 		}
@@ -87,27 +87,55 @@ func (t *tx) ListDocs(kind ajar.DocKind, f ajar.Filter, each func(decode func(in
 
 // page reads up to n documents and says whether there are more.
 func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (page []found, more bool, err error) {
+	for _, part := range parts(f) {
+		q, args, err := listQuery(kind, part, o, n+1, last)
+		if err != nil {
+			return nil, false, err
+		}
+		err = t.query(q, args, func(r row) error {
+			page = append(page, found{key: r.text(0), scope: r.text(1), rev: r.int(2), seq: r.int(3), until: r.int(4), body: r.bytes(5)})
+			return nil
+		})
+		if err != nil {
+			return nil, false, t.fault(err)
+		}
+	}
+	if len(f.States) > 1 && o.name == byKey.name {
+		slices.SortFunc(page, func(a, b found) int { return strings.Compare(a.key, b.key) })
+	}
+	if more = len(page) > n; more {
+		page = page[:n]
+	}
+	return page, more, nil
+}
+
+// parts takes a list of several states apart where it is by states alone: the index of states has each in order of key,
+// and no index has several.
+func parts(f ajar.Filter) (parts []ajar.Filter) {
+	if len(f.States) < 2 || f.Scope != "" || f.Owner != "" || f.Ref != "" || f.After != nil || !f.UntilBefore.IsZero() {
+		return []ajar.Filter{f}
+	}
+	for _, s := range slices.Compact(slices.Sorted(slices.Values(f.States))) {
+		f.States = []string{s}
+		parts = append(parts, f)
+	}
+	return parts
+}
+
+func listQuery(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (q string, args []any, err error) {
 	w, err := where(kind, f)
 	if err != nil {
-		return nil, false, err
+		return "", nil, err
 	}
 	if err := w.after(o, f.Cursor); err != nil {
-		return nil, false, err
+		return "", nil, err
 	}
 	if f.After != nil && last != math.MaxInt64 {
 		w.add("seq <= ", last)
 	}
-	q := "SELECT key, scope, rev, seq, coalesce(until, 0), doc FROM docs WHERE " + w.String() +
-		" ORDER BY " + strings.Join(o.columns, ", ") + " LIMIT " + w.bind(int64(n)+1)
-	err = t.query(q, w.args, func(r row) error {
-		if len(page) == n {
-			more = true
-			return nil
-		}
-		page = append(page, found{key: r.text(0), scope: r.text(1), rev: r.int(2), seq: r.int(3), until: r.int(4), body: r.bytes(5)})
-		return nil
-	})
-	return page, more, t.fault(err)
+	q = "SELECT key, scope, rev, seq, coalesce(until, 0), doc FROM docs WHERE " + w.String() +
+		" ORDER BY " + strings.Join(o.columns, ", ") + " LIMIT " + w.bind(int64(n))
+	return q, w.args, nil
 }
 
 // Count implements ajar.Tx.
@@ -172,7 +200,14 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 		return nil, err
 	}
 	w := &terms{}
-	w.and("kind = " + k)
+	switch {
+	case f.Ref != "" && kind == ajar.KindLease:
+		w.and("kind || '' = " + k) // as the index by ref has it; and no index by kind tempts the planner
+	case f.After != nil:
+		w.and("'' || kind = " + k) // which leaves the index by seq
+	default:
+		w.and("kind = " + k)
+	}
 	if f.Scope != "" {
 		w.scope(f.Scope)
 	}

@@ -21,7 +21,7 @@ CREATE INDEX docs_owner ON docs (owner, kind, key) WHERE owner <> '';
 CREATE INDEX docs_ref ON docs (kind, ref, key) WHERE ref <> '' AND kind <> 'lease';
 CREATE INDEX docs_state ON docs (kind, state, key) WHERE state NOT IN ('', 'Approved', 'Closed');
 CREATE INDEX docs_until ON docs (kind, until, key) WHERE until IS NOT NULL;
-CREATE INDEX docs_lease ON docs (ref, state, seq) WHERE kind = 'lease';
+CREATE INDEX docs_lease ON docs (ref, state, seq) WHERE kind || '' = 'lease';
 
 -- When each endpoint must be looked at, and who is looking. Narrow, because claims rewrite it all the time.
 CREATE TABLE due (

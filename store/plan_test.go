@@ -1,0 +1,140 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ajar-access/ajar"
+)
+
+// Every list that surfaces and loops ask for is found through an index, however many documents there are.
+func TestListsUseIndexes(t *testing.T) {
+	now, seq := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), int64(7)
+	live := []string{"Opening", "Open", "Closing"}
+	lists := []struct {
+		kind   ajar.DocKind
+		f      ajar.Filter
+		index  string
+		sorted bool // the index gives the order too
+	}{
+		{ajar.KindPolicy, ajar.Filter{}, "docs_key", true},
+		{ajar.KindPolicy, ajar.Filter{Scope: "/subscriptions/x"}, "docs_scope", true},
+		{ajar.KindTarget, ajar.Filter{Scope: "/"}, "docs_scope", true},
+		{ajar.KindRequest, ajar.Filter{Ref: "/subscriptions/x/p"}, "docs_scope", true},
+		{ajar.KindRequest, ajar.Filter{Owner: "alice"}, "docs_owner", true},
+		{ajar.KindRequest, ajar.Filter{States: []string{"Pending"}}, "docs_state", true},
+		{ajar.KindRequest, ajar.Filter{UntilBefore: now}, "docs_until", true},
+		{ajar.KindLease, ajar.Filter{Owner: "alice"}, "docs_owner", true},
+		{ajar.KindLease, ajar.Filter{Scope: "/subscriptions/x/vm/leases/a/22/s"}, "docs_scope", true},
+		{ajar.KindLease, ajar.Filter{Ref: "ep", States: live}, "docs_lease", false},
+		{ajar.KindLease, ajar.Filter{Ref: "ep", After: &seq}, "docs_lease", false},
+		{ajar.KindLease, ajar.Filter{Ref: "ep"}, "docs_lease", false},
+		{ajar.KindLease, ajar.Filter{Ref: "ep", States: []string{"Open"}, After: &seq}, "docs_lease", true},
+		{ajar.KindLease, ajar.Filter{States: live[:1]}, "docs_state", true},
+		{ajar.KindLease, ajar.Filter{States: live[:2], UntilBefore: now}, "docs_until", true},
+		{ajar.KindLease, ajar.Filter{After: &seq}, "docs_seq", true},
+		{ajar.KindPrincipal, ajar.Filter{States: []string{"Group"}}, "docs_state", true},
+		{ajar.KindPrincipal, ajar.Filter{Ref: "alice"}, "docs_ref", true},
+		{ajar.KindCredential, ajar.Filter{Owner: "alice"}, "docs_owner", true},
+		{ajar.KindToken, ajar.Filter{UntilBefore: now}, "docs_until", true},
+		{ajar.KindHostIdentity, ajar.Filter{Ref: "0a1b"}, "docs_ref", true},
+	}
+	events := []struct {
+		f     ajar.EventFilter
+		index string
+	}{
+		{ajar.EventFilter{}, "PRIMARY KEY"},
+		{ajar.EventFilter{After: 5, Ascending: true}, "PRIMARY KEY"},
+		{ajar.EventFilter{Scope: "/a/b"}, "events_scope"},
+		{ajar.EventFilter{Caller: "alice"}, "events_caller"},
+		{ajar.EventFilter{Action: "a"}, "events_action"},
+		{ajar.EventFilter{Corr: "c"}, "events_corr"},
+		{ajar.EventFilter{Request: "r"}, "events_request"},
+	}
+	for name, dsn := range dsns(t) {
+		s := mustOpen(t, dsn)
+		if name == "postgres" { // its planner looks at what there is
+			populate(t, s)
+			if err := raw(t, dsn, "ANALYZE"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, l := range lists {
+			q, args, err := listQuery(l.kind, l.f, orderOf(l.f), 100, math.MaxInt64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan := explain(t, s, q, args)
+			many := name == "sqlite" || l.kind == ajar.KindLease || l.kind == ajar.KindRequest // of the others any index will do
+			if !strings.Contains(plan, l.index) && (many || !strings.Contains(plan, "Index")) {
+				t.Errorf("%s: %s %+v does not use %s:\n%s", name, l.kind, l.f, l.index, plan)
+			}
+			if name == "sqlite" && strings.Contains(plan, "TEMP B-TREE") == l.sorted {
+				t.Errorf("%s %+v, sorted by %s: want %v:\n%s", l.kind, l.f, l.index, l.sorted, plan)
+			}
+		}
+		for _, e := range events {
+			q, args := eventQuery(e.f)
+			plan := explain(t, s, q, args)
+			if want := e.index; !strings.Contains(plan, want) && (name == "sqlite" || want != "PRIMARY KEY" || !strings.Contains(plan, "events_pkey")) {
+				t.Errorf("%s: events %+v do not use %s:\n%s", name, e.f, want, plan)
+			}
+		}
+	}
+}
+
+// explain gives the plan of a query. PostgreSQL prefers to read small tables whole, unless it is told not to.
+func explain(t *testing.T, s *Store, q string, args []any) (plan string) {
+	t.Helper()
+	err := s.View(t.Context(), func(at ajar.Tx) error {
+		tx, words := at.(*tx), "EXPLAIN QUERY PLAN "
+		if s.db.dialect() == postgresDialect {
+			words = "EXPLAIN "
+			if err := tx.c.later(t.Context(), anyRows, "SET LOCAL enable_seqscan = off"); err != nil {
+				return err
+			}
+			if err := tx.c.later(t.Context(), anyRows, "SET LOCAL enable_bitmapscan = off"); err != nil {
+				return err
+			}
+		}
+		return tx.query(words+q, args, func(r row) error {
+			column := 3
+			if s.db.dialect() == postgresDialect {
+				column = 0
+			}
+			plan += fmt.Sprintln(r.text(column))
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", q, err)
+	}
+	return plan
+}
+
+func populate(t *testing.T, s *Store) {
+	t.Helper()
+	states := []ajar.LeaseState{ajar.Open, ajar.Closed, ajar.Closed, ajar.Closed}
+	err := s.Update(t.Context(), func(tx ajar.Tx) error {
+		for i := range 4000 {
+			l := &ajar.Lease{
+				ID: ajar.LeaseID(fmt.Sprint("lease-", i)), Target: ajar.ID(fmt.Sprint("/subscriptions/s", i%20, "/vm", i%100)),
+				Endpoint: ajar.EndpointID(fmt.Sprint("ep", i%100)), Requester: ajar.PrincipalID(fmt.Sprint("p", i%50)), State: states[i%4],
+				End: time.Date(2026, 11, 20, 12, 0, i, 0, time.UTC),
+			}
+			r := &ajar.Request{ID: ajar.RequestID(fmt.Sprint("request-", i)), Policy: l.Target, Requester: l.Requester, State: ajar.Approved}
+			e := ajar.Event{Action: ajar.Action(fmt.Sprint("a", i%30)), Scope: l.Target, Caller: l.Requester, Corr: fmt.Sprint(i), Request: r.ID}
+			if err := errors.Join(tx.Put(l), tx.Put(r), tx.Append(e)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
