@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -16,7 +17,7 @@ type Config struct {
 	Store  ajar.Store
 	Clock  ajar.Clock
 	NewID  func() string // a fresh random GUID
-	Bounds ajar.Bounds   // the zero value means ajar.DefaultBounds
+	Bounds ajar.Bounds   // what is zero is as in ajar.DefaultBounds
 	Log    *slog.Logger  // nil = none
 	// Wake tells the loop that these endpoints are due; nil = nobody to tell. It must not block.
 	Wake func(...ajar.EndpointID)
@@ -43,19 +44,23 @@ type Config struct {
 type Broker struct {
 	Config
 
-	mu        sync.Mutex
-	rights    *rbac.Index // of committed data only
-	rightsGen int64
-	live      map[ajar.PrincipalID]int // no fewer than are live
-	large     map[string]*kept         // policies with many machines
-	largeN    int                      // their machines
+	mu       sync.Mutex
+	index    *rbac.Index // of committed data only
+	indexGen int64
+	live     map[ajar.PrincipalID]int // no fewer than are live
+	large    map[string]*kept         // policies with many machines
+	largeN   int                      // their machines
+
+	reading sync.Mutex // before mu
+	held    rights     // what index was made from
 }
 
 // New makes a Broker.
 func New(c Config) *Broker {
-	if c.Bounds == (ajar.Bounds{}) {
-		c.Bounds = ajar.DefaultBounds
-	}
+	d := ajar.DefaultBounds
+	c.Bounds.Shortest, c.Bounds.Longest = cmp.Or(c.Bounds.Shortest, d.Shortest), cmp.Or(c.Bounds.Longest, d.Longest)
+	c.Bounds.Drain, c.Bounds.MaxWarn = cmp.Or(c.Bounds.Drain, d.Drain), cmp.Or(c.Bounds.MaxWarn, d.MaxWarn)
+	c.Bounds.Lapse = cmp.Or(c.Bounds.Lapse, d.Lapse)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

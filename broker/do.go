@@ -27,16 +27,16 @@ type op struct {
 // txn is one transaction of a verb: the store's, who asks and when, and what is to be recorded and woken if it commits.
 type txn struct {
 	ajar.Tx
-	b      *Broker
-	now    time.Time
-	who    ajar.Caller
-	plane  bool // the plane itself asks: nobody is authorized
-	rights *rbac.Index
-	fresh  bool // rights were built in here
-	event  ajar.Event
-	more   []ajar.Event // what else the verb brought about
-	wake   []ajar.EndpointID
-	after  []func() // run once it is durable
+	b       *Broker
+	now     time.Time
+	who     ajar.Caller
+	plane   bool // the plane itself asks: nobody is authorized
+	rights  *rbac.Index
+	patient bool // may step out to have the rights read
+	event   ajar.Event
+	more    []ajar.Event // what else the verb brought about
+	wake    []ajar.EndpointID
+	after   []func() // run once it is durable
 }
 
 // do is the way of every verb that changes something: it authorizes, runs fn and appends the event in one transaction,
@@ -46,22 +46,25 @@ func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) 
 		o.scope, _ = ajar.ParseID(string(o.scope))
 	}
 	var t *txn
-	err := b.Store.Update(ctx, func(tx ajar.Tx) error {
-		t = b.txn(tx, who)
-		t.event = t.newEvent(o.action, o.scope)
-		if err := t.begin(); err != nil {
-			return err
-		}
-		if o.bad != nil {
-			return o.bad
-		}
-		if err := t.authorize(o); err != nil {
-			return err
-		}
-		if err := fn(t); err != nil {
-			return err
-		}
-		return t.record()
+	err := b.fresh(ctx, func(patient bool) error {
+		return b.Store.Update(ctx, func(tx ajar.Tx) error {
+			t = b.txn(tx, who)
+			t.patient = patient
+			t.event = t.newEvent(o.action, o.scope)
+			if err := t.begin(); err != nil {
+				return err
+			}
+			if o.bad != nil {
+				return o.bad
+			}
+			if err := t.authorize(o); err != nil {
+				return err
+			}
+			if err := fn(t); err != nil {
+				return err
+			}
+			return t.record()
+		})
 	})
 	if err != nil {
 		return b.refused(ctx, t, o, err)
@@ -73,23 +76,20 @@ func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) 
 		slices.Sort(t.wake)
 		b.Wake(slices.Compact(t.wake)...)
 	}
-	if t.fresh {
-		b.refresh(ctx)
-	}
 	return nil
 }
 
 // view is the way of every verb that reads. It leaves no event.
 func (b *Broker) view(ctx context.Context, who ajar.Caller, fn func(t *txn) error) error {
-	return b.Store.View(ctx, func(tx ajar.Tx) error {
-		t := b.txn(tx, who)
-		if err := t.begin(); err != nil {
-			return err
-		}
-		if t.fresh {
-			b.keep(t)
-		}
-		return fn(t)
+	return b.fresh(ctx, func(patient bool) error {
+		return b.Store.View(ctx, func(tx ajar.Tx) error {
+			t := b.txn(tx, who)
+			t.patient = patient
+			if err := t.begin(); err != nil {
+				return err
+			}
+			return fn(t)
+		})
 	})
 }
 
@@ -117,80 +117,16 @@ func (t *txn) begin() error {
 	if p.Disabled {
 		return ajar.Errorf(ajar.Forbidden, "%s is disabled", p.Name)
 	}
-	return t.load()
+	return t.know()
 }
 
-// load finds the rights in memory, or reads them if they have moved since.
-func (t *txn) load() error {
-	gen, err := t.RightsGen()
-	if err != nil {
-		return err
+// know finds the rights in memory, or reads them here if this is the last try.
+func (t *txn) know() error {
+	err := t.load()
+	if errors.Is(err, errStale) && !t.patient {
+		return t.rebuild()
 	}
-	t.b.mu.Lock()
-	if t.b.rights != nil && t.b.rightsGen == gen {
-		t.rights = t.b.rights
-	}
-	t.b.mu.Unlock()
-	if t.rights != nil {
-		return nil
-	}
-	return t.rebuild()
-}
-
-// rebuild reads the rights as this transaction sees them.
-func (t *txn) rebuild() error {
-	var d rbac.Data
-	var err error
-	all := func(list func() error) {
-		if err == nil {
-			err = list()
-		}
-	}
-	all(func() (e error) { d.Roles, _, e = ajar.List[ajar.RoleDefinition](t, ajar.Filter{}); return e })
-	all(func() (e error) { d.Assignments, _, e = ajar.List[ajar.RoleAssignment](t, ajar.Filter{}); return e })
-	all(func() (e error) { d.Denies, _, e = ajar.List[ajar.DenyAssignment](t, ajar.Filter{}); return e })
-	all(func() (e error) {
-		d.ManagementGroups, _, e = ajar.List[ajar.ManagementGroup](t, ajar.Filter{})
-		return e
-	})
-	all(func() (e error) {
-		d.Principals, _, e = ajar.List[ajar.Principal](t, ajar.Filter{States: []string{string(ajar.Group)}})
-		return e
-	})
-	if err != nil {
-		return fmt.Errorf("read the rights: %w", err)
-	}
-	t.rights, t.fresh = rbac.New(d), true
-	return nil
-}
-
-// keep remembers what a View built. Rights built in an Update are never kept: its number would be used again for other
-// rights if the commit failed.
-func (b *Broker) keep(t *txn) {
-	gen, err := t.RightsGen()
-	if err != nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.rights, b.rightsGen = t.rights, gen
-}
-
-// refresh reads the rights in a View, so that the next verb finds them in memory.
-func (b *Broker) refresh(ctx context.Context) {
-	err := b.Store.View(ctx, func(tx ajar.Tx) error {
-		t := b.txn(tx, ajar.Plane)
-		if err := t.load(); err != nil {
-			return err
-		}
-		if t.fresh {
-			b.keep(t)
-		}
-		return nil
-	})
-	if err != nil {
-		b.Log.Warn("rights not read ahead; the next call reads them", "err", err)
-	}
+	return err
 }
 
 func (t *txn) authorize(o op) error {

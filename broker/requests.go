@@ -158,7 +158,7 @@ func (t *txn) stillMay(r *ajar.Request) error {
 		return err
 	}
 	if t.rights == nil {
-		if err := t.load(); err != nil {
+		if err := t.know(); err != nil {
 			return err
 		}
 	}
