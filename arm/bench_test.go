@@ -65,3 +65,20 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTargetByName is what the command line asks first, of a plane with many machines.
+func BenchmarkTargetByName(b *testing.B) {
+	r := newRig(b)
+	var docs []ajar.Doc
+	for i := range 10_000 {
+		docs = append(docs, &ajar.Target{ID: ajartest.MachineID(fmt.Sprintf("vm%d", i)), Location: "westeurope", OS: "Linux"})
+	}
+	r.Put(docs...)
+	for b.Loop() {
+		for path := "/ajar/v1/targets?name=vm9999"; path != ""; {
+			var l list[targetBody]
+			r.must(200, "GET", path, "").into(b, &l)
+			path = strings.TrimPrefix(l.NextLink, "https://ajar.example.com")
+		}
+	}
+}

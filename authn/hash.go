@@ -34,7 +34,7 @@ type Hasher struct {
 	Memory uint32 // KiB
 	Time   uint32
 	slots  chan struct{}
-	dummy  string       // what unknown names are checked against
+	queue  atomic.Int64 // who waits for a slot
 	work   atomic.Int64 // hashes computed; tests count it instead of reading clocks
 }
 
@@ -81,7 +81,14 @@ func (h *Hasher) Check(ctx context.Context, encoded, password string) (bool, err
 	return subtle.ConstantTimeCompare(got, want) == 1 && known, nil
 }
 
+// maxQueue is how many may wait for their turn: a few seconds' worth.
+const maxQueue = 64
+
 func (h *Hasher) sum(ctx context.Context, password string, salt []byte, memory, time uint32) ([]byte, error) {
+	defer h.queue.Add(-1)
+	if h.queue.Add(1) > maxQueue+int64(cap(h.slots)) {
+		return nil, ajar.Errorf(ajar.Unavailable, "too many log-ins at once; try again")
+	}
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()

@@ -151,6 +151,10 @@ func TestHasherWaitsItsTurn(t *testing.T) {
 	if _, err := h.Check(ctx, "", "x"); !errors.Is(err, ajar.Unavailable) {
 		t.Errorf("with all slots taken: %v", err)
 	}
+	h.queue.Store(maxQueue + int64(cap(h.slots)))
+	if _, err := h.Check(t.Context(), "", "x"); !errors.Is(err, ajar.Unavailable) {
+		t.Errorf("with everybody waiting: %v", err)
+	}
 	if h.work.Load() != 0 {
 		t.Error("memory was taken all the same")
 	}

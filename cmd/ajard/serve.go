@@ -178,11 +178,12 @@ func (p *plane) httpServer(h http.Handler) *http.Server {
 		Handler:           h,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.hosts.server.Certificate},
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      30 * time.Minute, // an export of the log; waits are bounded by themselves
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          log.New(quiet{p.log}, "", 0),
+		// Longer than the longest wait for news, which the first would cut off as well: it goes on while we answer.
+		ReadTimeout:    90 * time.Second,
+		WriteTimeout:   90 * time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       log.New(quiet{p.log}, "", 0),
 	}
 }
 

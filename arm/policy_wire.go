@@ -1,0 +1,243 @@
+package arm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/broker"
+)
+
+// policyBody is a policy as Azure writes it; members in its order.
+type policyBody struct {
+	Kind       string     `json:"kind,omitempty"`
+	Properties properties `json:"properties"`
+	ID         ajar.ID    `json:"id"`
+	Name       string     `json:"name"`
+	Type       string     `json:"type"`
+	Location   string     `json:"location"`
+}
+
+type properties struct {
+	VirtualMachines   []machineBody `json:"virtualMachines"`
+	Requests          []requestBody `json:"requests"`
+	ProvisioningState string        `json:"provisioningState"`
+	AppendMode        bool          `json:"appendMode"`
+	Unguard           ajar.Unguard  `json:"unguard,omitempty"`
+}
+
+type machineBody struct {
+	ID              ajar.ID    `json:"id"`
+	Ports           []portBody `json:"ports"`
+	PublicIPAddress string     `json:"publicIpAddress,omitempty"`
+}
+
+// portBody is what may be asked for on a port; what stands after the duration is Ajar's.
+type portBody struct {
+	Number      uint16        `json:"number"`
+	Protocol    ajar.Protocol `json:"protocol"`
+	Source      string        `json:"allowedSourceAddressPrefix,omitempty"`
+	Sources     []string      `json:"allowedSourceAddressPrefixes,omitempty"`
+	MaxDuration string        `json:"maxRequestAccessDuration"`
+	EndMode     ajar.EndMode  `json:"endMode,omitempty"`
+	Drain       string        `json:"drainDuration,omitempty"`
+	WidestV4    int           `json:"widestIPv4Prefix,omitempty"`
+	WidestV6    int           `json:"widestIPv6Prefix,omitempty"`
+	Approvals   int           `json:"approvals,omitempty"`
+}
+
+// policyIn is what a PUT brings. Read-only members are let pass unread.
+type policyIn struct {
+	ID         wireText `json:"id"` // what-if alone
+	Kind       wireText `json:"kind"`
+	Properties *struct {
+		VirtualMachines *[]machineIn `json:"virtualMachines"`
+		Unguard         wireText     `json:"unguard"`
+	} `json:"properties"`
+}
+
+type machineIn struct {
+	ID              wireText  `json:"id"`
+	Ports           *[]portIn `json:"ports"`
+	PublicIPAddress wireText  `json:"publicIpAddress"`
+}
+
+type portIn struct {
+	Number      wireInt      `json:"number"`
+	Protocol    *string      `json:"protocol"`
+	Source      wireText     `json:"allowedSourceAddressPrefix"`
+	Sources     []string     `json:"allowedSourceAddressPrefixes"`
+	MaxDuration wireDuration `json:"maxRequestAccessDuration"`
+	EndMode     wireText     `json:"endMode"`
+	Drain       wireDuration `json:"drainDuration"`
+	WidestV4    wireInt      `json:"widestIPv4Prefix"`
+	WidestV6    wireInt      `json:"widestIPv6Prefix"`
+	Approvals   wireInt      `json:"approvals"`
+}
+
+func (s *Server) showPolicy(p *ajar.Policy, history []*broker.Outcome, state string) *policyBody {
+	b := &policyBody{Kind: p.Kind, ID: p.ID, Name: p.ID.Name(), Type: policyType, Location: p.ID.Location()}
+	b.Properties = properties{
+		VirtualMachines:   make([]machineBody, 0, len(p.Machines)),
+		Requests:          make([]requestBody, 0, len(history)),
+		ProvisioningState: state,
+		Unguard:           p.Unguard,
+	}
+	for i := range p.Machines {
+		m := &p.Machines[i]
+		mb := machineBody{ID: m.Target, Ports: make([]portBody, 0, len(m.Ports)), PublicIPAddress: m.PublicIPAddress}
+		for j := range m.Ports {
+			mb.Ports = append(mb.Ports, showPort(&m.Ports[j]))
+		}
+		b.Properties.VirtualMachines = append(b.Properties.VirtualMachines, mb)
+	}
+	now := s.Clock()
+	for _, o := range slices.Backward(history) {
+		b.Properties.Requests = append(b.Properties.Requests, showRequest(o, now, false))
+	}
+	return b
+}
+
+func showPort(p *ajar.PortPolicy) portBody {
+	b := portBody{
+		Number: p.Number, Protocol: p.Protocol, MaxDuration: p.DurationText, EndMode: p.EndMode,
+		WidestV4: p.WidestV4, WidestV6: p.WidestV6, Approvals: p.Approvals,
+	}
+	if b.MaxDuration == "" {
+		b.MaxDuration = ajar.FormatDuration(p.MaxDuration)
+	}
+	if p.DrainFor > 0 {
+		b.Drain = ajar.FormatDuration(p.DrainFor)
+	}
+	texts := p.SourceText
+	if len(texts) == 0 {
+		if p.Any {
+			texts = []string{"*"}
+		}
+		for _, src := range p.Sources {
+			texts = append(texts, src.String())
+		}
+	}
+	if p.Plural || len(texts) > 1 {
+		b.Sources = texts
+	} else if len(texts) == 1 {
+		b.Source = texts[0]
+	}
+	return b
+}
+
+// policy translates a body. The path says which policy it is, whatever id the body has.
+func (in *policyIn) policy(id ajar.ID) (ajar.Policy, error) {
+	p := ajar.Policy{ID: id, Kind: string(in.Kind)}
+	if in.Properties == nil {
+		return p, bad("properties is required")
+	}
+	if in.Properties.VirtualMachines == nil {
+		return p, bad("properties.virtualMachines is required; it may be empty")
+	}
+	p.Unguard = ajar.Unguard(strings.ToLower(string(in.Properties.Unguard)))
+	for i, m := range *in.Properties.VirtualMachines {
+		where := fmt.Sprintf("properties.virtualMachines[%d]", i)
+		target, err := machineID(string(m.ID), where)
+		if err != nil {
+			return p, err
+		}
+		mp := ajar.MachinePolicy{Target: target, PublicIPAddress: string(m.PublicIPAddress)}
+		if m.Ports == nil {
+			mp.Ports = defaultPorts()
+		} else if mp.Ports, err = policyPorts(*m.Ports, where); err != nil {
+			return p, err
+		}
+		p.Machines = append(p.Machines, mp)
+	}
+	return p, nil
+}
+
+// defaultPorts is what a machine gets whose body names no ports at all.
+func defaultPorts() (ports []ajar.PortPolicy) {
+	for _, n := range ajar.DefaultPorts {
+		ports = append(ports, ajar.PortPolicy{Number: n, Protocol: ajar.Both, Any: true, SourceText: []string{"*"}, MaxDuration: ajar.DefaultMaxDuration})
+	}
+	return ports
+}
+
+// machineID reads the id of a machine in a body. ARM checks such linked ids and has its own text for them.
+func machineID(id, where string) (ajar.ID, error) {
+	if id == "" {
+		return "", bad("%s.id is required", where)
+	}
+	t, err := ajar.ParseID(id)
+	if err != nil || !t.IsMachine() {
+		return "", coded(ajar.Invalid, "LinkedInvalidPropertyId", "Property id '%.300s' at path '%s.id' is invalid. Expect fully qualified resource Id that starts with '/subscriptions/{subscriptionId}' and names a virtual machine (…/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}).", id, where)
+	}
+	return t, nil
+}
+
+func policyPorts(in []portIn, where string) ([]ajar.PortPolicy, error) {
+	ports := make([]ajar.PortPolicy, 0, len(in))
+	for j := range in {
+		p, err := in[j].port(fmt.Sprintf("%s.ports[%d]", where, j))
+		if err != nil {
+			return nil, err
+		}
+		ports = append(ports, p)
+	}
+	return ports, nil
+}
+
+func (in *portIn) port(where string) (p ajar.PortPolicy, err error) {
+	if p.Number, err = in.Number.port(where); err != nil {
+		return p, err
+	}
+	p.Protocol = ajar.Both
+	if in.Protocol != nil {
+		if p.Protocol, err = ajar.ParseProtocol(*in.Protocol); err != nil {
+			return p, bad("%s.%s", where, ajar.Message(err))
+		}
+	}
+	if err := in.sources(&p, where); err != nil {
+		return p, err
+	}
+	p.MaxDuration, p.DurationText = in.MaxDuration.Duration, in.MaxDuration.text
+	if !in.MaxDuration.set() {
+		p.MaxDuration = ajar.DefaultMaxDuration
+	}
+	p.EndMode = ajar.EndMode(strings.ToLower(string(in.EndMode)))
+	p.DrainFor, p.WidestV4, p.WidestV6, p.Approvals = in.Drain.Duration, in.WidestV4.n, in.WidestV6.n, in.Approvals.n
+	return p, nil
+}
+
+// sources reads the one prefix or the list of them. Null and "" are absent; with neither, any source may be asked for.
+func (in *portIn) sources(p *ajar.PortPolicy, where string) error {
+	texts := in.Sources
+	p.Plural = len(texts) > 0
+	switch {
+	case in.Source != "" && p.Plural:
+		return bad("%s has both allowedSourceAddressPrefix and allowedSourceAddressPrefixes; give one of them", where)
+	case in.Source != "":
+		texts = []string{string(in.Source)}
+	case len(texts) == 0:
+		texts = []string{"*"}
+	}
+	if len(texts) > ajar.MaxSources {
+		return bad("%s has %d allowed sources; at most %d are taken", where, len(texts), ajar.MaxSources)
+	}
+	for _, text := range texts {
+		text = strings.TrimSpace(text)
+		if text == "*" {
+			p.Any = true
+			continue
+		}
+		prefixes, err := ajar.ParsePrefix(text)
+		if err != nil {
+			return bad("%s: %s", where, ajar.Message(err))
+		}
+		p.Sources = append(p.Sources, prefixes...)
+	}
+	if p.Any && len(texts) > 1 {
+		return bad("%s allows * and more; * alone stands for every source", where)
+	}
+	p.SourceText = texts
+	return nil
+}
