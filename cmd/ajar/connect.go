@@ -136,13 +136,15 @@ func (a *app) warnOtherAddress(t client.Target, r client.Request) {
 	}
 }
 
-// refused lists the addresses that were lately turned away on l's port and that l does not let in.
+// refused lists the addresses that were lately turned away on l's port and that l does not let in: as the lease has them,
+// which is newer, or else as the machine was found.
 func (a *app) refused(t client.Target, l client.Lease) []string {
-	var all []string
-	if t.Host == nil {
-		return nil
+	seen := l.Refused
+	if len(seen) == 0 && t.Host != nil {
+		seen = t.Host.Refused
 	}
-	for _, x := range t.Host.Refused {
+	var all []string
+	for _, x := range seen {
 		if x.Number == l.Number && x.At.After(a.now().Add(-refusedLately)) && !lets(l, x.Source) {
 			all = append(all, x.Source.String())
 		}

@@ -135,11 +135,11 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-func guardedMachines(w client.WhatIf) []string {
-	var all []string
+func guardedMachines(w client.WhatIf) []ajar.ID {
+	var all []ajar.ID
 	for _, g := range w.Guard {
-		if !slices.Contains(all, g.Target.Name()) {
-			all = append(all, g.Target.Name())
+		if !slices.ContainsFunc(all, g.Target.Equal) {
+			all = append(all, g.Target)
 		}
 	}
 	return all

@@ -111,16 +111,32 @@ func (a *app) putPolicies(ctx context.Context, c *client.Client, want []client.P
 		}
 		put = append(put, p)
 	}
+	for _, ch := range changes {
+		a.sayConfirm(ctx, c, ch.WhatIf)
+	}
 	return a.show(put, func(w io.Writer) {
-		for i, p := range put {
+		for _, p := range put {
 			fmt.Fprintf(w, "policy %s is set\n", p.ID)
-			if f.confirm.d > 0 && len(changes[i].WhatIf.Guard) > 0 {
-				for _, m := range guardedMachines(changes[i].WhatIf) {
-					a.say("new guards are lifted again in %s unless you confirm: ajar policy confirm %s", short(f.confirm.d), m)
+		}
+	})
+}
+
+// sayConfirm tells which new guards are lifted again unless they are confirmed, because of --confirm-within or because
+// the plane has it so. Who may not read hosts is not told.
+func (a *app) sayConfirm(ctx context.Context, c *client.Client, w client.WhatIf) {
+	for _, m := range guardedMachines(w) {
+		for h, err := range c.Hosts(ctx, m) {
+			if err != nil {
+				return
+			}
+			for _, g := range h.Guards {
+				if !g.ConfirmBy.IsZero() {
+					a.say("new guards of %s are lifted again %s unless you confirm: ajar policy confirm %s", m.Name(), a.when(g.ConfirmBy), m.Name())
+					break
 				}
 			}
 		}
-	})
+	}
 }
 
 // policiesOf reads a policy file and resolves its names.

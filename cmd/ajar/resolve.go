@@ -15,6 +15,9 @@ import (
 func target(ctx context.Context, c *client.Client, name string) (client.Target, error) {
 	if strings.HasPrefix(name, "/") {
 		id, err := ajar.ParseID(name)
+		if err == nil && !id.IsMachine() {
+			err = usage("%q is not the id of a machine (…/providers/Microsoft.Compute/virtualMachines/NAME)", name)
+		}
 		if err != nil {
 			return client.Target{}, err
 		}
