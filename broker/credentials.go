@@ -13,6 +13,9 @@ import (
 // maxCredentials bounds what one principal can sign in with.
 const maxCredentials = 20
 
+// maxToken is how long a token may last.
+const maxToken = 367 * 24 * time.Hour
+
 // CredentialWrite and its kin are what verbs about sign-in are recorded as. One's own need no right; other people's
 // need PrincipalWrite, and everything they hold.
 const (
@@ -183,8 +186,8 @@ func (b *Broker) PutToken(ctx context.Context, who ajar.Caller, k ajar.Token) (*
 	var out *ajar.Token
 	o := op{action: TokenWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(t.who.Principal) }}
 	err := b.do(ctx, who, o, func(t *txn) error {
-		if !k.Expires.After(t.now) {
-			return ajar.Errorf(ajar.Invalid, "the token would have expired already")
+		if !k.Expires.After(t.now) || k.Expires.Sub(t.now) > maxToken {
+			return ajar.Errorf(ajar.Invalid, "a token lasts between a moment and %d days", maxToken/(24*time.Hour))
 		}
 		out = &ajar.Token{Hash: k.Hash, Principal: t.who.Principal, Name: k.Name, From: t.who.From.WithZone(""), Created: t.now, Expires: trim(k.Expires)}
 		t.detail("name", k.Name)

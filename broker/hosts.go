@@ -306,7 +306,7 @@ func (b *Broker) CheckIdentity(ctx context.Context, ep ajar.EndpointID, serial s
 }
 
 // RemoveHost revokes the identity of target's host and forgets its endpoint (HostDelete at target). The guard stays on
-// the host unless lift. Its leases are Closed, unverified.
+// the host unless lift, which takes GuardRelease too. Its leases are Closed, unverified.
 func (b *Broker) RemoveHost(ctx context.Context, who ajar.Caller, target ajar.ID, lift bool) error {
 	target, bad := readID(target, machine)
 	return b.do(ctx, who, op{action: ajar.HostDelete, scope: target, bad: bad}, func(t *txn) error {
@@ -326,8 +326,14 @@ func (b *Broker) RemoveHost(ctx context.Context, who ajar.Caller, target ajar.ID
 	})
 }
 
-// dropHost forgets an endpoint of m: its identity is revoked, its leases are closed, unseen.
+// dropHost forgets an endpoint of m: its identity is revoked, its leases are closed, unseen. To lift its guard is to
+// release it, whatever else one may.
 func (t *txn) dropHost(m *ajar.Target, ep ajar.EndpointID, lift bool) error {
+	if lift {
+		if err := t.linked(ajar.GuardRelease, m.ID); err != nil {
+			return err
+		}
+	}
 	id, err := ajar.Get[ajar.HostIdentity](t, string(ep))
 	if err == nil && id.Revoked.IsZero() {
 		id.Revoked, id.Lift = t.now, lift

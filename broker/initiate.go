@@ -44,6 +44,9 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 		out = &Outcome{Request: &q}
 		if q.Needs > 0 {
 			t.detail("needs", fmt.Sprint(q.Needs))
+			if err := t.queue(); err != nil {
+				return err
+			}
 			return t.Put(&q)
 		}
 		if err := q.Move(ajar.Approved, t.now); err != nil {
@@ -58,6 +61,18 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 		return nil, err
 	}
 	return out, nil
+}
+
+// maxPending bounds what one principal can leave waiting for other people.
+const maxPending = 100
+
+// queue refuses one more Pending request of somebody who has too many.
+func (t *txn) queue() error {
+	n, err := t.Count(ajar.KindRequest, ajar.Filter{Owner: t.who.Principal, States: []string{string(ajar.Pending)}})
+	if err == nil && n >= maxPending {
+		err = ajar.Errorf(ajar.TooMany, "%d of your requests wait for approval already; withdraw some first", n)
+	}
+	return err
 }
 
 // checkRequest refuses what no policy could allow, and puts the rest into the form it is compared in.

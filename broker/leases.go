@@ -303,6 +303,7 @@ func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (ou
 		sel.States = []string{string(ajar.Opening), string(ajar.Open)}
 	}
 	err = b.view(ctx, who, func(t *txn) (err error) {
+		t.ownOnly(&sel)
 		out, next, err = list(t, sel, t.under(under), f.Page, func(l *ajar.Lease) (bool, error) {
 			return (!f.Live || l.Live(t.now)) && t.maySee(l.Requester, l.Policy), nil
 		})

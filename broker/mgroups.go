@@ -18,8 +18,8 @@ const (
 )
 
 // PutManagementGroup creates or changes a management group: ManagementGroupWrite at it and at its parents, old and new.
-// Since what it covers inherits its rights, moving a subscription in or out needs RoleAssignmentWrite there too, and
-// so does moving the group.
+// Since what it covers inherits its rights, moving a subscription in or out needs RoleAssignmentWrite there too, as
+// Owner or User Access Administrator, and so does moving the group.
 func (b *Broker) PutManagementGroup(ctx context.Context, who ajar.Caller, g ajar.ManagementGroup) (*ajar.ManagementGroup, error) {
 	bad := checkManagementGroup(&g)
 	var out *ajar.ManagementGroup
@@ -101,7 +101,7 @@ func (t *txn) mayMove(before, after *ajar.ManagementGroup, fresh bool) error {
 			if err := t.linked(ajar.ManagementGroupWrite, before.Parent); err != nil {
 				return err
 			}
-			if err := t.linked(ajar.RoleAssignmentWrite, before.ID); err != nil {
+			if err := t.mayRegrant(before.ID); err != nil {
 				return err
 			}
 		}
@@ -110,11 +110,19 @@ func (t *txn) mayMove(before, after *ajar.ManagementGroup, fresh bool) error {
 		if slices.Contains(before.Subscriptions, s) && slices.Contains(after.Subscriptions, s) {
 			continue
 		}
-		if err := t.linked(ajar.RoleAssignmentWrite, ajar.ID("/subscriptions/"+s)); err != nil {
+		if err := t.mayRegrant(ajar.ID("/subscriptions/" + s)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mayRegrant authorizes changing what a scope inherits, which may give anybody anything there.
+func (t *txn) mayRegrant(at ajar.ID) error {
+	if err := t.linked(ajar.RoleAssignmentWrite, at); err != nil {
+		return err
+	}
+	return t.administers(at, "moving it changes who holds what there")
 }
 
 // nests refuses a parent that does not exist, a circle, and a tree that is too deep.

@@ -252,7 +252,18 @@ func hasAddr(t *ajar.Target, a netip.Addr) bool {
 
 // closeDropped closes the leases of old's that p has no row for any longer. p nil drops everything.
 func (t *txn) closeDropped(old, p *ajar.Policy) error {
-	return t.eachDropped(old, p, func(l *ajar.Lease) error { return t.end(l, ajar.ReasonGone) })
+	n := 0
+	err := t.eachDropped(old, p, func(l *ajar.Lease) error {
+		if t.ended(l) {
+			return nil
+		}
+		n++
+		return t.end(l, ajar.ReasonGone)
+	})
+	if n > 0 {
+		t.detail("leasesClosed", strconv.Itoa(n))
+	}
+	return err
 }
 
 func (t *txn) eachDropped(old, p *ajar.Policy, each func(l *ajar.Lease) error) error {
@@ -322,6 +333,9 @@ func (t *txn) denyPending(policy ajar.ID) error {
 	rs, _, err := ajar.List[ajar.Request](t, ajar.Filter{Ref: policy.Key(), States: []string{string(ajar.Pending)}})
 	if err != nil {
 		return err
+	}
+	if len(rs) > 0 {
+		t.detail("requestsDenied", strconv.Itoa(len(rs)))
 	}
 	for _, r := range rs {
 		to := ajar.Denied

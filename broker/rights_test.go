@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -500,4 +501,77 @@ func TestAfterRestoreNothingStaysOpenUnlessNamed(t *testing.T) {
 	if e := p.recorded(ajar.PlaneRestored, ajar.Happened); e.Details["closing"] != "2" || e.Details["kept"] != "1" {
 		t.Errorf("%+v", e)
 	}
+}
+
+// TestRightsInMemoryFollowEveryChange compares a broker that has seen every change, another that sees them now and then,
+// and one that reads everything anew.
+func TestRightsInMemoryFollowEveryChange(t *testing.T) {
+	p := newPlane(t)
+	p.standard()
+	rare := p.broker(p.store)
+	var who []ajar.Caller
+	for _, n := range []string{"a", "b", "c"} {
+		who = append(who, p.user(n))
+	}
+	team, err := p.b.PutPrincipal(ctx, p.owner, ajar.Principal{Kind: ajar.Group, Name: "team"})
+	p.must(err)
+	roles := []ajar.RoleID{rbac.Reader, rbac.JITRequester, rbac.Contributor, rbac.SecurityAdmin}
+	scopes := []ajar.ID{ajar.Root, group, vm(group, "vm1"), pol}
+	r := rand.New(rand.NewPCG(1, 2))
+	var held []string
+	for step := range 150 {
+		switch r.IntN(6) {
+		case 0, 1, 2:
+			to := who[r.IntN(3)].Principal
+			if r.IntN(4) == 0 {
+				to = team.ID
+			}
+			a, err := p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: to, Role: roles[r.IntN(4)], Scope: scopes[r.IntN(4)]})
+			if err == nil {
+				held = append(held, a.ID)
+			}
+		case 3, 4:
+			if n := len(held); n > 0 {
+				_, err := p.b.DeleteRoleAssignment(ctx, p.owner, held[n-1])
+				p.must(err)
+				held = held[:n-1]
+			}
+		case 5:
+			m := who[r.IntN(3)].Principal
+			if _, err := p.b.RemoveMember(ctx, p.owner, team.ID, m); err != nil {
+				_, err = p.b.AddMember(ctx, p.owner, team.ID, m)
+				p.must(err)
+			}
+		}
+		brokers := []*broker.Broker{p.b, p.broker(p.store)}
+		if step%7 == 0 {
+			brokers = append(brokers, rare)
+		}
+		for _, w := range who {
+			for _, a := range []ajar.Action{ajar.PolicyRead, ajar.PolicyInitiate, ajar.MachineWrite} {
+				var last ajar.Decision
+				for i, b := range brokers {
+					d, err := b.Allowed(ctx, w, a, pol)
+					p.must(err)
+					if i > 0 && d.Allow != last.Allow {
+						t.Fatalf("step %d: %s %s: %v and %v", step, w.Name, a, last, d)
+					}
+					last = d
+				}
+			}
+		}
+	}
+}
+
+func TestLiftingByRemovalTakesTheRightToRelease(t *testing.T) {
+	p := newPlane(t)
+	j := p.standard()
+	worker := p.user("worker", rbac.VirtualMachineContributor, group)
+	_, err := p.b.DeleteTarget(ctx, worker, vm(group, "vm1"), false)
+	p.refused(ajar.Forbidden, err, string(ajar.GuardRelease))
+	if p.guards(j.Endpoint.ID) != "22/TCP" {
+		t.Error("the guard is gone")
+	}
+	_, err = p.b.DeleteTarget(ctx, worker, vm(group, "vm1"), true)
+	p.must(err)
 }

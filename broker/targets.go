@@ -98,7 +98,8 @@ func checkTarget(m *ajar.Target) (err error) {
 }
 
 // DeleteTarget removes a machine (MachineDelete) with its host and from the policies that name it. Its leases are
-// Closed, unverified. keepGuard leaves the guard on the host; otherwise it is lifted there.
+// Closed, unverified. keepGuard leaves the guard on the host; otherwise it is lifted there, which takes GuardRelease
+// too.
 func (b *Broker) DeleteTarget(ctx context.Context, who ajar.Caller, id ajar.ID, keepGuard bool) (existed bool, err error) {
 	id, bad := readID(id, machine)
 	err = b.do(ctx, who, op{action: ajar.MachineDelete, scope: id, bad: bad}, func(t *txn) error {
