@@ -79,7 +79,7 @@ func (c *Clock) Skew() (time.Duration, bool) {
 }
 
 // Sample takes the plane's time as it came in answer to a question that was sent at moment sent. It returns what the
-// Clock gained on CLOCK_BOOTTIME since Counted: timeouts that run since are too long by that.
+// Clock gained on CLOCK_BOOTTIME since Counted: timeouts that run since are too long by that, or too short.
 func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +118,7 @@ func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 	ahead := was.Add(-c.shift).Sub(truth)
 	if ahead > maxSlew {
 		c.shift += ahead
-		return max(c.gained, 0)
+		return c.gained
 	}
 	if ahead < 0 {
 		back := min(c.shift, -ahead) // the plane's clock was set forward again
@@ -130,7 +130,7 @@ func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 		c.gained -= ahead
 	}
 	c.excess = max(ahead, 0)
-	return max(c.gained, 0)
+	return c.gained
 }
 
 // Counted says that all timeouts were just counted by the Clock.

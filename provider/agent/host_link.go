@@ -305,11 +305,13 @@ func (h *Host) preview(ctx context.Context, m, answer *message) {
 	answer.Impact, answer.Fault = &impact, faultOf(err)
 }
 
-// beat asks for the time, at once and then every Beat.
+// beat asks for the time: a few times at once, since the first answers may have been long under way and deadlines are
+// only as exact as the quickest; and then every Beat.
 func (h *Host) beat(ctx context.Context, w *wire) error {
-	t := time.NewTicker(h.Beat)
+	t := time.NewTimer(0)
 	defer t.Stop()
-	for {
+	for wait := 25 * time.Millisecond; ; wait = min(2*wait, h.Beat) {
+		t.Reset(wait)
 		if err := w.send(ctx, &message{Type: typeBeat, Sent: int64(h.Clock.Boot())}); err != nil {
 			return err
 		}

@@ -123,7 +123,7 @@ func (h *Host) resync(ctx context.Context) {
 	}
 }
 
-// mayGain is how much too long timeouts may be before they are counted anew.
+// mayGain is how far off timeouts may be before they are counted anew.
 const mayGain = 5 * time.Millisecond
 
 // heardTime takes an answered beat, or a welcome.
@@ -131,8 +131,8 @@ func (h *Host) heardTime(ctx context.Context, sent time.Duration, plane time.Tim
 	if plane.IsZero() {
 		return
 	}
-	if gained := h.Clock.Sample(sent, plane); gained > mayGain {
-		h.Log.Info("the plane's time is ahead of what was believed", "by", gained)
+	if gained := h.Clock.Sample(sent, plane); gained.Abs() > mayGain {
+		h.Log.Debug("the plane's time is not what was believed; timeouts are counted anew", "by", gained)
 		h.resync(ctx)
 		poke(h.kick)
 	}
