@@ -28,7 +28,7 @@ type config struct {
 // Where new machines and policies go if nobody says: who has no Azure needs no subscriptions.
 const (
 	defaultGroup    ajar.ID = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/default"
-	defaultLocation         = "local"
+	defaultLocation string  = "local"
 )
 
 // group is the group that new machines and policies go to.
