@@ -41,6 +41,7 @@ type Endpoint struct {
 	LastSeen  time.Time
 	Trouble   string
 	SkewMS    int64
+	Looks     int64 // counts the calls for a pass from whole state
 	Status    HostStatus
 }
 
