@@ -88,54 +88,111 @@ func (t *tx) Events(f ajar.EventFilter) (events []*ajar.Event, err error) {
 	return events, err
 }
 
+// rawEvent is an event as it is stored.
+type rawEvent struct {
+	pos  int64
+	body []byte
+}
+
 // rawEvents gives the bytes as they were hashed.
 func (t *tx) rawEvents(f ajar.EventFilter, each func(pos int64, body []byte) error) error {
 	if err := t.ready(); err != nil {
 		return err
 	}
-	q, args := eventQuery(f)
-	type raw struct {
-		pos  int64
-		body []byte
+	if f.Limit <= 0 {
+		f.Limit = eventsDefault
 	}
-	var rows []raw
-	err := t.query(q, args, func(r row) error {
-		rows = append(rows, raw{r.int(0), r.bytes(1)})
-		return nil
-	})
+	f.Limit = min(f.Limit, eventsMost)
+	steps, err := t.eventSteps(f)
 	if err != nil {
-		return t.fault(err)
+		return err
 	}
-	for _, r := range rows {
-		if err := each(r.pos, r.body); err != nil {
-			return err
+	for _, step := range steps {
+		var rows []rawEvent
+		q, args := eventQuery(step.EventFilter, step.walk)
+		err := t.query(q, args, func(r row) error {
+			rows = append(rows, rawEvent{r.int(0), r.bytes(1)})
+			return nil
+		})
+		if err != nil {
+			return t.fault(err)
+		}
+		for _, r := range rows {
+			if err := each(r.pos, r.body); err != nil {
+				return err
+			}
+		}
+		if f.Limit -= len(rows); f.Limit <= 0 {
+			return nil
 		}
 	}
 	return nil
 }
 
-func eventQuery(f ajar.EventFilter) (q string, args []any) {
-	w := eventTerms(f)
-	limit := f.Limit
-	if limit <= 0 {
-		limit = eventsDefault
+// eventStep is one query of a list of events; walk leaves the index of scopes aside.
+type eventStep struct {
+	ajar.EventFilter
+	walk bool
+}
+
+// How many positions a list by scope walks through before it asks the index.
+const eventWalk = 2000
+
+// eventSteps takes a list by scope apart. The index of scopes has the positions of one scope in order but not those of
+// all below it, so a wide scope would be sorted as a whole to find its newest hundred. Where a scope is wide they are
+// among the newest anyway; where it is narrow, sorting costs nothing.
+func (t *tx) eventSteps(f ajar.EventFilter) ([]eventStep, error) {
+	if f.Scope == "" || f.Caller != "" || f.Corr != "" || f.Request != "" || f.Action != "" {
+		return []eventStep{{f, false}}, nil
 	}
+	near, far := eventStep{f, true}, eventStep{f, false}
+	if f.Ascending {
+		end := f.After + eventWalk
+		if f.Until == 0 || f.Until > end+1 {
+			near.Until = end + 1
+		}
+		far.After = end
+		return []eventStep{near, far}, nil
+	}
+	top := f.Until - 1
+	if f.Until == 0 {
+		n, err := readCounters(t.ctx, t.c)
+		if err != nil {
+			return nil, t.fault(err)
+		}
+		top = n.pos
+	}
+	if start := top - eventWalk; start > f.After {
+		near.After, far.Until = start, start+1
+		return []eventStep{near, far}, nil
+	}
+	return []eventStep{near}, nil
+}
+
+func eventQuery(f ajar.EventFilter, walk bool) (q string, args []any) {
+	w := eventTerms(f, walk)
 	q = "SELECT pos, body FROM events WHERE " + w.String() + " ORDER BY pos"
 	if !f.Ascending {
 		q += " DESC"
 	}
-	q += " LIMIT " + w.bind(int64(min(limit, eventsMost)))
+	q += " LIMIT " + w.bind(int64(f.Limit))
 	return q, w.args
 }
 
-func eventTerms(f ajar.EventFilter) *terms {
+func eventTerms(f ajar.EventFilter, walk bool) *terms {
 	w := &terms{}
 	w.add("pos > ", f.After)
 	if f.Until > 0 {
 		w.add("pos < ", f.Until)
 	}
-	if f.Scope != "" {
-		w.scope(ajar.ID(eventColumn(f.Scope.Key())))
+	switch scope := ajar.ID(eventColumn(f.Scope.Key())); {
+	case f.Scope == "":
+	case walk:
+		from, to := scopeRange(scope)
+		w.add("'' || scope >= ", from)
+		w.add("'' || scope < ", to)
+	default:
+		w.scope(scope)
 	}
 	if f.Caller != "" {
 		w.add("caller = ", eventColumn(string(f.Caller)))

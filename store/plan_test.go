@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,11 +79,64 @@ func TestListsUseIndexes(t *testing.T) {
 			}
 		}
 		for _, e := range events {
-			q, args := eventQuery(e.f)
+			e.f.Limit = 100
+			q, args := eventQuery(e.f, false)
 			plan := explain(t, s, q, args)
 			if want := e.index; !strings.Contains(plan, want) && (name == "sqlite" || want != "PRIMARY KEY" || !strings.Contains(plan, "events_pkey")) {
 				t.Errorf("%s: events %+v do not use %s:\n%s", name, e.f, want, plan)
 			}
+		}
+	}
+}
+
+// The newest events below a wide scope are found by walking, not by sorting all of them; below a narrow one by its index.
+func TestEventsOfAScopeAreWalkedFirst(t *testing.T) {
+	s := mustOpen(t, dsns(t)["sqlite"])
+	err := s.Update(t.Context(), func(tx ajar.Tx) error {
+		for i := range 3*eventWalk + 10 {
+			scope := ajar.ID("/wide/a")
+			if i%1500 == 7 {
+				scope = "/narrow"
+			}
+			if err := tx.Append(ajar.Event{Action: "a", Scope: scope}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	positions := func(f ajar.EventFilter) (got []int64) {
+		t.Helper()
+		err := s.View(t.Context(), func(tx ajar.Tx) error {
+			events, err := tx.Events(f)
+			for _, e := range events {
+				got = append(got, e.Pos)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	for _, c := range []struct {
+		f    ajar.EventFilter
+		want []int64
+	}{
+		{ajar.EventFilter{Scope: "/narrow"}, []int64{6008, 4508, 3008, 1508, 8}},
+		{ajar.EventFilter{Scope: "/narrow", Ascending: true}, []int64{8, 1508, 3008, 4508, 6008}},
+		{ajar.EventFilter{Scope: "/narrow", Limit: 2}, []int64{6008, 4508}},
+		{ajar.EventFilter{Scope: "/narrow", After: 8, Until: 6008}, []int64{4508, 3008, 1508}},
+		{ajar.EventFilter{Scope: "/narrow", After: 8, Until: 6008, Ascending: true}, []int64{1508, 3008, 4508}},
+		{ajar.EventFilter{Scope: "/wide", Limit: 3}, []int64{6010, 6009, 6007}},
+		{ajar.EventFilter{Scope: "/wide", After: 6, Limit: 3, Ascending: true}, []int64{7, 9, 10}},
+		{ajar.EventFilter{Scope: "/", After: 4000, Until: 4003}, []int64{4002, 4001}},
+		{ajar.EventFilter{Scope: "/", After: 4000, Until: 4003, Ascending: true}, []int64{4001, 4002}},
+	} {
+		if got := positions(c.f); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: got %v, want %v", c.f, got, c.want)
 		}
 	}
 }

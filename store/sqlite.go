@@ -72,7 +72,7 @@ func privateFile(path string) error {
 func (db *sqliteDB) dsn(readOnly bool) string {
 	q := url.Values{"_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)",
-		fmt.Sprintf("cache_size(-%d)", sqliteWriterCache), "wal_autocheckpoint(4000)",
+		fmt.Sprintf("cache_size(-%d)", sqliteWriterCache), "wal_autocheckpoint(16000)",
 	}}
 	if readOnly {
 		q = url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", fmt.Sprintf("cache_size(-%d)", sqliteReaderCache)}}
