@@ -18,7 +18,7 @@ import (
 func BenchmarkInitiate(b *testing.B) {
 	r := newRig(b)
 	var machines []ajar.ID
-	for i := range 64 {
+	for i := range 10 {
 		machines = append(machines, r.Machine(fmt.Sprintf("vm%d", i)))
 	}
 	p := string(r.Policy("default", machines...))

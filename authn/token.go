@@ -169,27 +169,31 @@ func (a *Authn) token(p ajar.PrincipalID, name string, last time.Duration) (*Ses
 // they stay for a while.
 func (a *Authn) Sweep(ctx context.Context) error {
 	before := a.Clock().Add(-rememberGood)
-	return a.Store.Update(ctx, func(tx ajar.Tx) error {
-		ts, _, err := ajar.List[ajar.Token](tx, ajar.Filter{UntilBefore: before, Limit: 500})
+	for more := true; more; {
+		err := a.Store.Update(ctx, func(tx ajar.Tx) error {
+			f := ajar.Filter{UntilBefore: before, Limit: 500}
+			ts, _, err := ajar.List[ajar.Token](tx, f)
+			if err != nil {
+				return err
+			}
+			cs, _, err := ajar.List[ajar.Credential](tx, f)
+			if err != nil {
+				return err
+			}
+			more = len(ts) == f.Limit || len(cs) == f.Limit
+			for _, t := range ts {
+				err = errors.Join(err, tx.Delete(ajar.KindToken, t.Hash))
+			}
+			for _, c := range cs {
+				err = errors.Join(err, tx.Delete(ajar.KindCredential, c.ID))
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		for _, t := range ts {
-			if err := tx.Delete(ajar.KindToken, t.Hash); err != nil {
-				return err
-			}
-		}
-		cs, _, err := ajar.List[ajar.Credential](tx, ajar.Filter{UntilBefore: before, Limit: 500})
-		if err != nil {
-			return err
-		}
-		for _, c := range cs {
-			if err := tx.Delete(ajar.KindCredential, c.ID); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func event(who ajar.Caller, action ajar.Action, now time.Time) ajar.Event {

@@ -305,6 +305,27 @@ func TestProbesAndMetrics(t *testing.T) {
 	}
 }
 
+func TestMetricsAreNotForWhoComesThroughAProxy(t *testing.T) {
+	p := newMachine(t, "").serve()
+	pem, err := client.FetchCA(t.Context(), p.url, p.ca, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", p.url+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Forwarded-For", "127.0.0.1")
+	resp, err := trusting(t, pem).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 403 {
+		t.Errorf("%d", resp.StatusCode)
+	}
+}
+
 func TestMetricsToken(t *testing.T) {
 	m := newMachine(t, "metrics: {token: {file: mt}}")
 	if err := os.WriteFile(filepath.Join(m.dir, "mt"), []byte("swordfish\n"), 0o600); err != nil {

@@ -139,10 +139,21 @@ func (m *metrics) handler(p *plane, token []byte) http.Handler {
 				http.Error(w, "the metrics token is wrong", http.StatusUnauthorized)
 				return
 			}
-		} else if from := p.auth.Proxies.Client(r); !from.IsLoopback() {
+		} else if from := p.auth.Proxies.Client(r); !from.IsLoopback() || forwarded(r) {
 			http.Error(w, "metrics are for this machine alone unless metrics.token is set", http.StatusForbidden)
 			return
 		}
 		inner.ServeHTTP(w, r)
 	})
+}
+
+// forwarded reports whether r came through a proxy, which may well stand on this machine without being in the
+// configuration: what comes through it is not from here.
+func forwarded(r *http.Request) bool {
+	for _, h := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via"} {
+		if r.Header.Get(h) != "" {
+			return true
+		}
+	}
+	return false
 }
