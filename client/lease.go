@@ -47,6 +47,9 @@ type Lease struct {
 // Live reports whether l is opening or open.
 func (l *Lease) Live() bool { return l.State == ajar.Opening || l.State == ajar.Open }
 
+// Held reports whether the firewall was seen to hold l until its End, give or take what rounding and clocks do.
+func (l *Lease) Held() bool { return l.KernelEnd.Add(2 * time.Second).After(l.End) }
+
 // LeaseQuery selects leases; empty fields do not.
 type LeaseQuery struct {
 	Scope ajar.ID
@@ -69,7 +72,17 @@ func (c *Client) Lease(ctx context.Context, id ajar.LeaseID) (Lease, error) {
 // WaitClosed gives a lease that was closed early once its rule was seen to be gone. When ctx ends it gives the last
 // state it saw, with ctx's error.
 func (c *Client) WaitClosed(ctx context.Context, l Lease) (Lease, error) {
-	for try := 1; l.State != ajar.Closed; try++ {
+	return c.waitLease(ctx, l, func(l Lease) bool { return l.State == ajar.Closed })
+}
+
+// WaitHeld gives a lease that was extended once the firewall itself has the new end, or the lease is not live any
+// longer. When ctx ends it gives the last state it saw, with ctx's error.
+func (c *Client) WaitHeld(ctx context.Context, l Lease) (Lease, error) {
+	return c.waitLease(ctx, l, func(l Lease) bool { return !l.Live() || l.Held() })
+}
+
+func (c *Client) waitLease(ctx context.Context, l Lease, done func(Lease) bool) (Lease, error) {
+	for try := 1; !done(l); try++ {
 		if err := pause(ctx, backoff(try)/8); err != nil {
 			return l, err
 		}

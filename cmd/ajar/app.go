@@ -26,7 +26,7 @@ type app struct {
 	started bool // a command runs; what fails before is the caller's usage
 }
 
-// commands is the table of commands, in the order of --help.
+// commands is the table of commands.
 var commands = []func(*app) *cobra.Command{
 	loginCmd, logoutCmd, whoamiCmd,
 	targetsCmd, openCmd, sshCmd, leasesCmd, extendCmd, closeCmd, requestsCmd,

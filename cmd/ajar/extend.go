@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,8 @@ import (
 func extendCmd(a *app) *cobra.Command {
 	var w whichFlags
 	var by span
-	end := until{now: a.now}
+	var noWait bool
+	end, timeout := until{now: a.now}, span{10 * time.Second}
 	c := command("extend [TARGET [PORT]]", "move the end of what is open, without a gap", `  ajar extend web1 --by 30m
   ajar extend web1 22 --until 18:00
   ajar extend --request 91aa03de --by 1h`, cobra.MaximumNArgs(2), func(ctx context.Context, args []string) error {
@@ -36,19 +38,41 @@ func extendCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(leases, func(out io.Writer) {
+		if !noWait {
+			err = a.awaitHeld(ctx, c, leases, timeout.d)
+		}
+		return errors.Join(a.show(leases, func(out io.Writer) {
 			for _, l := range leases {
-				fmt.Fprintf(out, "%s %s is open to %s until %s (%s)\n", l.Target.Name(), port(l.Number, l.Protocol), join(l.Sources, "?"), a.clock(l.End), relative(l.End.Sub(a.now())))
+				fmt.Fprintf(out, "%s %s is granted to %s until %s (%s)\n", l.Target.Name(), port(l.Number, l.Protocol), join(l.Sources, "?"), a.clock(l.End), relative(l.End.Sub(a.now())))
 			}
-		})
+		}), err)
 	})
 	c.Long = `Moves the end of what is open. Counted from its start it can be no longer than the policy lets it be; past that, ask
-anew with ajar open.`
+anew with ajar open. It waits until the firewall itself has the new end; if the host cannot be told it exits with 5, and the
+port closes there at the old end unless the host is back before.`
 	w.add(c, "extend")
 	c.Flags().Var(&by, "by", "how much longer")
 	c.Flags().Var(&end, "until", "until when")
 	c.MarkFlagsMutuallyExclusive("by", "until")
+	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until the firewall has it")
+	c.Flags().Var(&timeout, "timeout", "how long to wait")
 	return a.completeTargets(c)
+}
+
+// awaitHeld brings leases up to date once their firewalls have their new ends, or says which do not.
+func (a *app) awaitHeld(ctx context.Context, c *client.Client, leases []client.Lease, timeout time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for i := range leases {
+		var err error
+		if leases[i], err = c.WaitHeld(waiting, leases[i]); errors.Is(err, context.DeadlineExceeded) {
+			l := leases[i]
+			return exits(exitUnavailable, hint(fmt.Errorf("%s does not know of it yet", l.Target.Name()), "there the port closes at %s, unless the host can be told before", a.clock(l.KernelEnd)))
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func extend(ctx context.Context, c *client.Client, w whichFlags, args []string, e client.Extension) ([]client.Lease, error) {
