@@ -143,6 +143,12 @@ func (p *Plane) Stop() {
 	p.stop = nil
 }
 
+// Die makes the loop stop where it is, as SIGKILL would. It may be called from a failpoint; Crash then waits for the end.
+func (p *Plane) Die() {
+	p.dead.Store(true)
+	p.stop()
+}
+
 // Crash ends broker and loop as SIGKILL would: nothing is given back, nothing tidied. Restart goes on.
 func (p *Plane) Crash() {
 	p.T.Helper()

@@ -47,13 +47,13 @@ type Loop struct {
 	freed  chan struct{}
 	passes sync.WaitGroup
 
-	mu       sync.Mutex
-	plans    map[ajar.EndpointID]*plan
-	flying   map[ajar.EndpointID]*flight
-	trouble  map[ajar.EndpointID]bool // those whose last pass failed
-	next     time.Time                // the earliest due that is known of; zero = none
-	rechecks map[ajar.EndpointID]bool // those to be told the whole at their next pass
-	begun    atomic.Int64             // passes so far
+	mu      sync.Mutex
+	plans   map[ajar.EndpointID]*plan
+	flying  map[ajar.EndpointID]*flight
+	woken   map[ajar.EndpointID]bool // since the last claiming began, which may have come too early to see why
+	trouble map[ajar.EndpointID]bool // those whose last pass failed
+	next    time.Time                // the earliest due that is known of; zero = none
+	begun   atomic.Int64             // passes so far
 }
 
 // flight is a pass under way.
@@ -85,7 +85,7 @@ func (l *Loop) init() {
 		}
 		l.wake, l.rearm, l.freed = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 		l.plans, l.flying = map[ajar.EndpointID]*plan{}, map[ajar.EndpointID]*flight{}
-		l.trouble, l.rechecks = map[ajar.EndpointID]bool{}, map[ajar.EndpointID]bool{}
+		l.woken, l.trouble = map[ajar.EndpointID]bool{}, map[ajar.EndpointID]bool{}
 	})
 }
 
@@ -102,6 +102,8 @@ func (l *Loop) Wake(eps ...ajar.EndpointID) {
 	for _, id := range eps {
 		if f := l.flying[id]; f != nil {
 			f.again = true
+		} else {
+			l.woken[id] = true
 		}
 	}
 	l.mu.Unlock()
@@ -227,6 +229,9 @@ func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 	if !l.room(ctx) {
 		return false, nil
 	}
+	l.mu.Lock()
+	clear(l.woken)
+	l.mu.Unlock()
 	now := l.Clock()
 	claims, err := l.claim(ctx, now)
 	if err != nil {
@@ -302,7 +307,7 @@ func (l *Loop) launch(c ajar.Claim) (f *flight, ok bool) {
 		f.then = &c
 		return nil, true
 	}
-	f = &flight{limping: c.Failures > 0}
+	f = &flight{limping: c.Failures > 0, again: l.woken[id]}
 	if f.limping && l.limping() >= max(1, l.Width/2) {
 		return nil, false
 	}

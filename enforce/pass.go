@@ -101,10 +101,6 @@ func (l *Loop) plan(id ajar.EndpointID) *plan {
 		p = newPlan()
 		l.plans[id] = p
 	}
-	if l.rechecks[id] {
-		p.synced = false
-		delete(l.rechecks, id)
-	}
 	return p
 }
 
@@ -128,6 +124,9 @@ func (w *work) read(ctx context.Context) error {
 	}
 	w.now = w.l.Clock()
 	p.used = w.now
+	if p.looks != w.ep.Looks {
+		p.looks, p.synced = w.ep.Looks, false
+	}
 	p.absorb(changed, w.now)
 	w.guard = w.ep.Guarded(w.now)
 	return nil

@@ -27,6 +27,7 @@ type plan struct {
 	rev    uint64       // of what the firewall was last told
 	synced bool         // the firewall has what it was told
 
+	looks   int64     // Endpoint.Looks as of the last pass
 	syncAt  time.Time // when to look for drift
 	mark    int64     // of the last claim
 	retryAt time.Time // after a failure, when to try again although nothing changed

@@ -16,14 +16,16 @@ func (l *Loop) report(ctx context.Context, r ajar.Report) error {
 	}
 	// Whoever reconnects may have missed anything, and may have been waited for.
 	look := r.Look || (r.Connected != nil && *r.Connected)
-	var status bool
 	err := l.Store.Update(ctx, func(tx ajar.Tx) error {
 		ep, err := ajar.Get[ajar.Endpoint](tx, string(r.Endpoint))
 		if err != nil && !errors.Is(err, ajar.NotFound) {
 			return err
 		}
 		if ep != nil {
-			if status = show(ep, r); status {
+			if look {
+				ep.Looks++
+			}
+			if show(ep, r) || look {
 				ep.LastSeen = milli(l.Clock())
 				if err := tx.Put(ep); err != nil {
 					return err
@@ -54,9 +56,6 @@ func (l *Loop) report(ctx context.Context, r ajar.Report) error {
 		l.Hooks.Drift(1)
 	}
 	if look {
-		l.mu.Lock()
-		l.rechecks[r.Endpoint] = r.Look || l.rechecks[r.Endpoint]
-		l.mu.Unlock()
 		l.Wake(r.Endpoint)
 	}
 	return nil
