@@ -435,6 +435,13 @@ func TestAddressesOutsideTheMainTable(t *testing.T) {
 	p.guest.wantRefused(guest6, "[2001:db8:100::1]:22")
 	p.guest.wantRefused("fe80::2%cable", "[fe80::1%cable]:22")
 	p.guest.wantOpen(other4, "198.51.100.1:22")
+	// Redirected there, it is decided by what was named, and that is not guarded.
+	p.host.nft(`table ip nat {
+		chain pre { type nat hook prerouting priority dstnat
+			tcp dport 2222 dnat to 198.51.100.1:22
+		}
+	}`)
+	p.guest.wantOpen(guest4, ap(host4, 2222))
 
 	vrf := &netlink.Vrf{LinkAttrs: netlink.LinkAttrs{Name: "blue"}, Table: 200}
 	if err := p.host.h.LinkAdd(vrf); errors.Is(err, unix.EOPNOTSUPP) {
