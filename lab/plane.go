@@ -60,10 +60,6 @@ func (p *Plane) file(name string) string { return filepath.Join(p.dir, name) }
 
 // configure writes the one YAML file there is, and the key that wraps the plane's secrets.
 func (p *Plane) configure() error {
-	db := p.lab.o.Database
-	if db == "" {
-		db = "sqlite:" + p.file("ajar.db")
-	}
 	confirm := p.lab.o.GuardConfirm
 	if confirm == "" {
 		confirm = "0s"
@@ -81,10 +77,18 @@ bounds:
 metrics:
   listen: %q
 guardConfirm: %s
-`, addr4(planeN).String()+":8443", addr4(planeN).String()+":8444", p.URL, db, p.file("kek"), p.file("admin"), p.metrics(), confirm)
+`, addr4(planeN).String()+":8443", addr4(planeN).String()+":8444", p.URL, p.Database(), p.file("kek"), p.file("admin"), p.metrics(), confirm)
 	return errors.Join(
 		os.WriteFile(p.file("kek"), []byte(strings.Repeat("6b", 32)+"\n"), 0o600),
 		os.WriteFile(p.file("ajard.yaml"), []byte(text), 0o600))
+}
+
+// Database is where the plane keeps everything.
+func (p *Plane) Database() string {
+	if p.lab.o.Database != "" {
+		return p.lab.o.Database
+	}
+	return "sqlite:" + p.file("ajar.db")
 }
 
 func (p *Plane) metrics() string { return net.JoinHostPort(addr4(planeN).String(), "9090") }
