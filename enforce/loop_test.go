@@ -1,6 +1,7 @@
 package enforce_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,4 +297,40 @@ func TestTwoReplicasShareTheWork(t *testing.T) {
 		count(t, r.events(ajar.LeaseOpened), 30)
 		count(t, r.events(ajar.LeaseClosed), 30)
 	})
+}
+
+// A verb commits and wakes the loop between the commit of a claim and the start of its pass: the moment in which a wake
+// is easiest lost. The lease opens at once, not at the next resync.
+func TestNoWakeIsLostToAClaimUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ep := r.endpoint("vm1")
+		between := &interlude{Store: r.store}
+		r.loop.Store = between
+		r.run()
+		after(time.Second)
+		var id ajar.LeaseID
+		between.next = func() { id = r.lease(ep, time.Hour) }
+		r.loop.Wake(ep)
+		after(0)
+		if id == "" {
+			t.Fatal("nothing came in between")
+		}
+		r.want(id, ajar.Open, "")
+	})
+}
+
+// interlude runs next once, after an Update has committed and before its caller knows.
+type interlude struct {
+	ajar.Store
+	next func()
+}
+
+func (i *interlude) Update(ctx context.Context, fn func(ajar.Tx) error) error {
+	err := i.Store.Update(ctx, fn)
+	if do := i.next; do != nil {
+		i.next = nil
+		do()
+	}
+	return err
 }
