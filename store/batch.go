@@ -21,6 +21,7 @@ type batch struct {
 	committed bool
 
 	c        conn
+	cache    cache // of this transaction
 	begun    bool
 	counters counters     // as they are with what was accepted
 	before   counters     // as the database has them
@@ -134,7 +135,7 @@ func (b *batch) begin(ctx context.Context) error {
 	if err := b.c.begin(ctx, true); err != nil {
 		return err
 	}
-	b.begun = true
+	b.begun, b.cache = true, cache{}
 	c, err := readCounters(ctx, b.c)
 	b.before, b.counters = c, c
 	return err
@@ -163,7 +164,7 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 		return err
 	}
 	b.c.part()
-	t := &tx{ctx: ctx, caller: u.ctx, c: b.c, store: b.store, w: &b.counters}
+	t := &tx{ctx: ctx, caller: u.ctx, c: b.c, store: b.store, w: &b.counters, cache: b.cache}
 	saved := b.counters
 	u.err = call(u.fn, t)
 	t.over = true
@@ -173,6 +174,7 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	}
 	if u.err != nil {
 		putBack(t.moved)
+		clear(b.cache)
 		b.counters = saved
 		whole, err := b.c.undo(ctx)
 		if whole {

@@ -109,6 +109,7 @@ func (t *tx) rawEvents(f ajar.EventFilter, each func(pos int64, body []byte) err
 	}
 	for _, step := range steps {
 		var rows []rawEvent
+		step.Limit = f.Limit
 		q, args := eventQuery(step.EventFilter, step.walk)
 		err := t.query(q, args, func(r row) error {
 			rows = append(rows, rawEvent{r.int(0), r.bytes(1)})

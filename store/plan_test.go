@@ -128,6 +128,7 @@ func TestEventsOfAScopeAreWalkedFirst(t *testing.T) {
 		{ajar.EventFilter{Scope: "/narrow"}, []int64{6008, 4508, 3008, 1508, 8}},
 		{ajar.EventFilter{Scope: "/narrow", Ascending: true}, []int64{8, 1508, 3008, 4508, 6008}},
 		{ajar.EventFilter{Scope: "/narrow", Limit: 2}, []int64{6008, 4508}},
+		{ajar.EventFilter{Scope: "/narrow", Limit: 3}, []int64{6008, 4508, 3008}},
 		{ajar.EventFilter{Scope: "/narrow", After: 8, Until: 6008}, []int64{4508, 3008, 1508}},
 		{ajar.EventFilter{Scope: "/narrow", After: 8, Until: 6008, Ascending: true}, []int64{1508, 3008, 4508}},
 		{ajar.EventFilter{Scope: "/wide", Limit: 3}, []int64{6010, 6009, 6007}},

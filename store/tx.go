@@ -18,6 +18,7 @@ type tx struct {
 	c      conn
 	store  *Store
 	w      *counters // nil in a View
+	cache  cache     // nil in a View
 	events []ajar.Event
 	wrote  bool
 	moved  []movedStamp
@@ -100,20 +101,21 @@ func (t *tx) GetDoc(kind ajar.DocKind, key string, into ajar.Doc) error {
 	if !clean(key) {
 		return ajar.Errorf(ajar.NotFound, "there is no such %s", kind)
 	}
-	var found bool
-	var rev, seq int64
-	var body []byte
-	err = t.query("SELECT rev, seq, doc FROM docs WHERE kind = "+k+" AND key = $1", []any{key}, func(r row) error {
-		found, rev, seq, body = true, r.int(0), r.int(1), r.bytes(2)
-		return nil
-	})
-	if err != nil {
-		return t.fault(err)
+	d, found := t.cache[cacheKey{kind, key}]
+	if !found {
+		err = t.query("SELECT rev, seq, doc FROM docs WHERE kind = "+k+" AND key = $1", []any{key}, func(r row) error {
+			found, d = true, cached{r.int(0), r.int(1), r.bytes(2)}
+			return nil
+		})
+		if err != nil {
+			return t.fault(err)
+		}
 	}
 	if !found {
 		return ajar.Errorf(ajar.NotFound, "there is no %s %s", kind, key)
 	}
-	return decode(kind, key, rev, seq, body, into)
+	t.cache.keep(kind, key, d)
+	return decode(kind, key, d.rev, d.seq, d.body, into)
 }
 
 func decode(kind ajar.DocKind, key string, rev, seq int64, body []byte, into ajar.Doc) error {
@@ -166,6 +168,8 @@ func (t *tx) Put(d ajar.Doc) error {
 		t.w.rights++
 	}
 	t.w.seq = seq
+	t.cache.drop(e.Kind, e.Key)
+	t.cache.keep(e.Kind, e.Key, cached{stamp.Rev + 1, seq, body})
 	t.moved = append(t.moved, movedStamp{stamp, *stamp})
 	*stamp = ajar.Stamp{Rev: stamp.Rev + 1, Seq: seq}
 	return nil
@@ -285,6 +289,7 @@ func (t *tx) Delete(kind ajar.DocKind, key string) error {
 	if err := t.later(1, "DELETE FROM docs WHERE kind = "+k+" AND key = $1", key); err != nil {
 		return err
 	}
+	t.cache.drop(kind, key)
 	if kind == ajar.KindEndpoint {
 		if err := t.later(1, "DELETE FROM due WHERE endpoint = $1", key); err != nil {
 			return err
