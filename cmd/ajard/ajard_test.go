@@ -68,13 +68,25 @@ var serving = regexp.MustCompile(`"msg":"serving","listen":"([^"]+)","agentListe
 
 func (m *machine) serve() *program {
 	m.t.Helper()
+	p := m.start()
+	p.ready()
+	return p
+}
+
+func (m *machine) start() *program {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &program{t: m.t, stderr: &output{}, stop: cancel, done: make(chan error, 1)}
 	go func() {
 		p.done <- run(ctx, []string{"serve", "-c", m.conf}, strings.NewReader(""), io.Discard, p.stderr, noEnv)
 	}()
 	m.t.Cleanup(p.end)
-	until(m.t, func() bool {
+	return p
+}
+
+// ready waits until it serves.
+func (p *program) ready() {
+	p.t.Helper()
+	until(p.t, func() bool {
 		got := serving.FindStringSubmatch(p.stderr.String())
 		if got != nil {
 			p.agent, p.url, p.ca = got[2], got[3], got[4]
@@ -82,12 +94,11 @@ func (m *machine) serve() *program {
 		select {
 		case err := <-p.done:
 			p.done <- err
-			m.t.Fatalf("ajard ended: %v\n%s", err, p.stderr)
+			p.t.Fatalf("ajard ended: %v\n%s", err, p.stderr)
 		default:
 		}
 		return got != nil
 	})
-	return p
 }
 
 // end stops it as a signal does, and it must end well.
