@@ -40,7 +40,7 @@ type Doc interface {
 }
 
 // Filter selects documents of one kind. Zero fields do not filter. Lists are in order of key, or of Seq if After is
-// set, or of Until if UntilBefore is set.
+// set, or of Until if UntilBefore is set, or of scope if Scope is set; what is equal there is in order of key.
 type Filter struct {
 	Scope       ID
 	Owner       PrincipalID
