@@ -89,13 +89,8 @@ func (b *Broker) PolicyImpact(ctx context.Context, who ajar.Caller, p ajar.Polic
 		return nil, err
 	}
 	for i, a := range asks {
-		ti := TargetImpact{Target: a.ep.Target, Endpoint: a.ep.ID}
-		switch {
-		case b.Preview == nil:
-			ti.Trouble = "this plane cannot ask hosts"
-		case i >= maxPreviews:
-			ti.Trouble = "not asked: too many machines at once"
-		default:
+		ti := TargetImpact{Target: a.ep.Target, Endpoint: a.ep.ID, Trouble: "not asked: too many machines at once"}
+		if i < maxPreviews {
 			ti.Impact, ti.Trouble = b.preview(ctx, a.ep, a.guard)
 		}
 		im.Targets = append(im.Targets, ti)
@@ -103,7 +98,11 @@ func (b *Broker) PolicyImpact(ctx context.Context, who ajar.Caller, p ajar.Polic
 	return im, nil
 }
 
+// preview asks one host, and says in words why it did not answer.
 func (b *Broker) preview(ctx context.Context, ep ajar.Endpoint, guard []ajar.Guard) (ajar.Impact, string) {
+	if b.Preview == nil {
+		return ajar.Impact{}, "this plane cannot ask hosts"
+	}
 	ctx, cancel := context.WithTimeout(ctx, previewTime)
 	defer cancel()
 	im, err := b.Preview(ctx, ep, guard)
