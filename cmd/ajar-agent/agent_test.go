@@ -325,6 +325,15 @@ func TestLife(t *testing.T) {
 		t.Errorf("status: %+v", s)
 	}
 
+	if manyUsers() {
+		cmd := m.command("break-glass", fmt.Sprint(port), "--from", guestAddr, "--for", "1m", "--reason", "curious")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+		if out, _ := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 3 {
+			t.Errorf("break-glass by somebody else: exit code %d\n%s", cmd.ProcessState.ExitCode(), out)
+		}
+		closed("somebody else tried")
+	}
+
 	// The agent dies with an opening; the kernel keeps it, and a new agent adopts it.
 	if err := p.hub.Change(ctx, ep, ajar.Delta{Base: 2, Rev: 3, Put: []ajar.Rule{opening("long", port, time.Now().Add(time.Hour))}}); err != nil {
 		t.Fatal(err)
@@ -392,6 +401,32 @@ func TestLife(t *testing.T) {
 	m.cmd = nil
 	if s := m.status(); s.Joined || len(s.Guarded) != 0 {
 		t.Errorf("status after leaving: %+v", s)
+	}
+}
+
+// TestPeersAreTold looks at who is at the other end of the local socket.
+func TestPeersAreTold(t *testing.T) {
+	dir := t.TempDir()
+	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if who, err := admit(s); err != nil || who != userName(os.Geteuid()) {
+		t.Errorf("it is %q, %v", who, err)
+	}
+	if !mayAsk(0, 7) || !mayAsk(7, 7) || mayAsk(8, 7) || mayAsk(7, 0) {
+		t.Error("not root and the agent's own user alone may ask")
 	}
 }
 

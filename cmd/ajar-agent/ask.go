@@ -27,17 +27,14 @@ var errNoAgent = errors.New("no agent runs")
 // ask puts a question to the running agent.
 func (a *app) ask(ctx context.Context, q agent.ControlAsk) (agent.ControlAnswer, error) {
 	path, keep, err := a.socketPath()
-	if errors.Is(err, fs.ErrNotExist) {
-		return agent.ControlAnswer{}, errNoAgent
-	}
-	if err != nil {
-		return agent.ControlAnswer{}, err
-	}
 	if keep != nil {
 		defer keep.Close()
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", path)
+	var conn net.Conn
+	if err == nil {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, "unix", path)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return agent.ControlAnswer{}, errNoAgent

@@ -173,13 +173,15 @@ func admit(c net.Conn) (string, error) {
 	if cerr != nil {
 		return "", cerr
 	}
-	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+	if !mayAsk(int(cred.Uid), os.Geteuid()) {
 		return "", ajar.Errorf(ajar.Forbidden, "only root may ask the agent")
 	}
 	return userName(int(cred.Uid)), nil
 }
 
-// userName is who a uid is, with the login name that sudo was called by.
+func mayAsk(uid, own int) bool { return uid == 0 || uid == own }
+
+// userName is who a uid is.
 func userName(uid int) string {
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 		return u.Username

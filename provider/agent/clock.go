@@ -14,7 +14,8 @@ const (
 )
 
 // Clock is the plane's time as the host knows it, carried on by CLOCK_BOOTTIME. It never runs backwards and never lags
-// behind the plane, and the host's own wall clock has no say in it.
+// behind the plane, and the host's own wall clock has no say in it; except from a reboot until the plane is heard, when
+// there is nothing else to go by.
 type Clock struct {
 	Boot func() time.Duration // CLOCK_BOOTTIME: goes on in suspend, cannot be set
 	Wall func() time.Time     // the host's wall clock: for skew, and for the time when the machine was off
@@ -107,13 +108,19 @@ func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 		c.set, c.base, c.at = true, truth, got
 		return 0
 	}
+	if c.loose { // the plane's word for the wall clock's, forward or back
+		was := c.now(got)
+		c.base, c.at, c.excess, c.loose = truth.Add(c.shift), got, 0, false
+		c.gained += c.base.Sub(was)
+		return c.gained
+	}
 	was, eaten := c.now(got), min(c.excess, max(got-c.at, 0)/slewRate)
 	// The Clock was not behind the plane at the last sample, and cannot have fallen behind by more than quartzes differ.
 	// That says more than an answer that was long under way.
-	if bound := was.Add(-c.shift + (got-c.at)/quartz); !c.loose && bound.Before(truth) && !bound.Before(plane) {
+	if bound := was.Add(-c.shift + (got-c.at)/quartz); bound.Before(truth) && !bound.Before(plane) {
 		truth = bound
 	}
-	c.base, c.at, c.excess, c.loose = was, got, 0, false
+	c.base, c.at, c.excess = was, got, 0
 	c.gained -= eaten
 	ahead := was.Add(-c.shift).Sub(truth)
 	if ahead > maxSlew {
@@ -168,8 +175,11 @@ func (c *Clock) restore(a anchor, bootID string, trustWall bool) bool {
 	if !trustWall || off < 0 {
 		return false
 	}
-	if t := a.Now.Add(off); t.After(c.base) {
-		c.base = t
+	// The wall clock may have been set since. Either it was as wrong as it is now, or it is right now: the later counts.
+	for _, t := range []time.Time{a.Now.Add(off), wall.Add(a.Shift)} {
+		if t.After(c.base) {
+			c.base = t
+		}
 	}
 	return true
 }

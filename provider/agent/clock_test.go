@@ -107,6 +107,7 @@ func TestClockAcrossBoots(t *testing.T) {
 	}{
 		{"the same boot", time.Hour + time.Minute, "one", -time.Hour, false, true, time.Minute},
 		{"off for an hour", time.Minute, "two", time.Hour, true, true, time.Hour},
+		{"off for an hour, and the wall clock was set right", time.Minute, "two", time.Hour + 10*time.Second, true, true, time.Hour + 10*time.Second},
 		{"wall clock without a battery", time.Minute, "two", time.Hour, false, false, time.Minute},
 		{"wall clock went back", time.Minute, "two", -time.Hour, true, false, time.Minute},
 		{"wall clock stood still", 10 * time.Minute, "two", time.Minute, true, true, 10 * time.Minute},

@@ -110,6 +110,9 @@ func (h *Host) Open() error {
 		}
 		h.want.close()
 	}
+	if at.BootID != h.BootID { // what the firewall has now is the wall clock's opinion of it
+		h.want.hub, h.want.rev = "", 0
+	}
 	h.asleep = h.suspended()
 	h.journal, err = openJournal(filepath.Join(h.Dir, journalFile))
 	return err

@@ -21,10 +21,24 @@ func (h *Host) keepTime(ctx context.Context) {
 		case <-t.C:
 		case <-h.kick:
 		case <-h.Stepped:
+			h.keepWall()
 		}
 		h.noticeSuspend(ctx)
 		h.noticeSkew()
 		t.Reset(h.passTime(ctx))
+	}
+}
+
+// keepWall writes down how the wall clock stands now that it was set: after a reboot there is nothing else to tell by how
+// long the machine was off.
+func (h *Host) keepWall() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.known || h.left {
+		return
+	}
+	if err := h.keep(&change{closes: true, rec: record{Hub: h.want.hub, Rev: h.want.rev}}); err != nil {
+		h.Log.Error("keep the state", "err", err)
 	}
 }
 
@@ -133,8 +147,13 @@ func (h *Host) heardTime(ctx context.Context, sent time.Duration, plane time.Tim
 	}
 	if gained := h.Clock.Sample(sent, plane); gained.Abs() > mayGain {
 		h.Log.Debug("the plane's time is not what was believed; timeouts are counted anew", "by", gained)
+		if gained.Abs() > time.Second { // some of what is over may not be, or the reverse
+			h.mu.Lock()
+			h.adrift = true
+			h.mu.Unlock()
+		}
 		h.resync(ctx)
-		poke(h.kick)
+		h.passTime(ctx)
 	}
 	h.noticeSkew()
 }
