@@ -45,7 +45,7 @@ func (b *batch) runTogether() (fault error) {
 	return b.transact(func(ctx context.Context) error {
 		for i := 0; ; i++ {
 			if i == len(b.updates) {
-				u := b.writer.more(len(b.updates))
+				u := b.more()
 				if u == nil {
 					return nil
 				}
@@ -58,12 +58,12 @@ func (b *batch) runTogether() (fault error) {
 	})
 }
 
-// more takes another Update into a batch that has n.
-func (w *writer) more(n int) *update {
-	if n >= w.max {
+// more takes another Update in, unless there are enough or these run for the second time.
+func (b *batch) more() *update {
+	if b.sure || len(b.updates) >= b.writer.max {
 		return nil
 	}
-	return w.next()
+	return b.writer.next()
 }
 
 func (b *batch) runOne() (fault error) {

@@ -123,6 +123,7 @@ func TestNewerDatabaseIsRefused(t *testing.T) {
 type faulty struct {
 	backend
 	commits, statements atomic.Int64 // how many still fail
+	committed           atomic.Int64
 }
 
 func (f *faulty) writer(ctx context.Context) (conn, error) {
@@ -148,6 +149,7 @@ func (c faultyConn) commit(ctx context.Context) error {
 	if c.f.commits.Add(-1) >= 0 {
 		return errFault
 	}
+	c.f.committed.Add(1)
 	return c.conn.commit(ctx)
 }
 
@@ -352,5 +354,34 @@ func TestEndedGoroutineFreesTheWriter(t *testing.T) {
 	}
 	if n := count(t, s); n != 1 {
 		t.Errorf("%d documents, want 1", n)
+	}
+}
+
+// One Update's Conflict on a server that was asked too late does not cost the others their common commit.
+func TestWrongGuessesCommitTogether(t *testing.T) {
+	dsn := storetest.StartPostgres(t)
+	s, f := faultyStore(t, dsn)
+	if err := s.Update(t.Context(), putLease("there")); err != nil {
+		t.Fatal(err)
+	}
+	before := f.committed.Load()
+	caught := func(tx ajar.Tx) error {
+		err := putLease("there")(tx)
+		if !errors.Is(err, ajar.Conflict) {
+			return fmt.Errorf("got %v, want Conflict", err)
+		}
+		return putLease("instead")(tx)
+	}
+	ends := []error{nil, ajar.Conflict, nil, nil}
+	for i, err := range behindOne(t, s, putLease("a"), putLease("there"), putLease("b"), caught) {
+		if !errors.Is(err, ends[i]) {
+			t.Errorf("update %d: got %v, want %v", i, err, ends[i])
+		}
+	}
+	if n := count(t, s); n != 4 {
+		t.Errorf("%d documents, want 4", n)
+	}
+	if n := f.committed.Load() - before; n != 1 {
+		t.Errorf("they took %d commits, want 1", n)
 	}
 }

@@ -132,8 +132,8 @@ func (db *postgresDB) classify(err error) (error, bool) {
 		}
 		return ajar.Because(ajar.Internal, err, "database fault"), false
 	}
-	if errors.Is(err, errGuess) {
-		return ajar.Because(ajar.Internal, err, "database fault"), true
+	if errors.Is(err, errGuess) || errors.Is(err, errRows) {
+		return ajar.Because(ajar.Internal, err, "database fault"), false
 	}
 	return ajar.Because(ajar.Unavailable, err, "the database cannot be reached"), true
 }

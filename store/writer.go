@@ -112,11 +112,14 @@ func (w *writer) next() *update {
 func (w *writer) lead(first *update) error {
 	b := &batch{writer: w, store: w.store, updates: []*update{first}}
 	defer w.pass()
-	defer b.answer(first)
-	if fault := b.runTogether(); fault != nil {
-		if !errors.Is(fault, errGuess) {
-			w.store.log.Warn("a commit met a fault; trying each update alone", "err", fault, "updates", len(b.updates))
-		}
+	defer func() { b.answer(first) }()
+	fault := b.runTogether()
+	if errors.Is(fault, errGuess) {
+		b = &batch{writer: w, store: w.store, updates: b.updates, sure: true}
+		fault = b.runTogether()
+	}
+	if fault != nil {
+		w.store.log.Warn("a commit met a fault; trying each update alone", "err", fault, "updates", len(b.updates))
 		for _, u := range b.updates {
 			w.alone(u)
 		}
