@@ -63,10 +63,13 @@ func (s *Server) logout(ctx context.Context, c *call, _ nothing) (nothing, error
 // me tells callers who they are here, and at which address they are seen: what a request without a source is for.
 func (s *Server) me(ctx context.Context, c *call, _ nothing) (*meBody, error) {
 	b := &meBody{Principal: c.who.Principal, Name: c.who.Name, Groups: c.who.Groups, From: c.who.From, Expires: rfc(s.Auth.Expires(c.token))}
-	if c.who.From.IsValid() {
-		b.Warning = ajar.SourceWarning(c.who.From)
-	} else {
+	switch {
+	case !c.who.From.IsValid():
 		b.Warning = "the address you come from is not known; name the source in a request"
+	case c.who.From.Zone() != "":
+		b.Warning = "the address you come from has a zone, which means nothing to another machine; name the source in a request"
+	default:
+		b.Warning = ajar.SourceWarning(c.who.From)
 	}
 	p, err := s.Broker.Principal(ctx, c.who, string(c.who.Principal))
 	if err == nil {

@@ -22,13 +22,14 @@ const (
 
 // Client is the address that r came from: the connection's own, or, if that is a trusted proxy's, the rightmost hop of
 // the header that is not. It is the zero Addr when a trusted proxy says something that is not an address: then nobody
-// knows, and guessing would open a port to the wrong one.
+// knows, and guessing would open a port to the wrong one. A connection's own may have a zone, and a port is not opened to
+// it then.
 func (p Proxies) Client(r *http.Request) netip.Addr {
 	conn, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return netip.Addr{}
 	}
-	from := conn.Addr().Unmap().WithZone("")
+	from := conn.Addr().Unmap()
 	if p.Header == "" || !p.trusts(from) {
 		return from
 	}
@@ -50,7 +51,7 @@ func (p Proxies) Client(r *http.Request) netip.Addr {
 }
 
 func (p Proxies) trusts(a netip.Addr) bool {
-	return slices.ContainsFunc(p.Trusted, func(t netip.Prefix) bool { return t.Contains(a) })
+	return slices.ContainsFunc(p.Trusted, func(t netip.Prefix) bool { return t.Contains(a.WithZone("")) })
 }
 
 func splitHops(lines []string, rfc7239 bool) (hops []string, ok bool) {

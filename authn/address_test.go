@@ -39,7 +39,7 @@ func TestClientAddress(t *testing.T) {
 	}{
 		{"a connection's own", xff, "203.0.113.9:1", nil, "203.0.113.9"},
 		{"an IPv4 address in IPv6's clothes", xff, "[::ffff:203.0.113.9]:1", nil, "203.0.113.9"},
-		{"a zone means nothing elsewhere", xff, "[fe80::1%eth0]:1", nil, "fe80::1"},
+		{"a zone is kept, for the gate to refuse", xff, "[fe80::1%eth0]:1", nil, "fe80::1%eth0"},
 		{"the one hop", xff, "10.0.0.1:1", []string{"203.0.113.9"}, "203.0.113.9"},
 		{"the rightmost that is not trusted", xff, "10.0.0.1:1", []string{"192.0.2.66, 203.0.113.9, 10.0.0.2"}, "203.0.113.9"},
 		{"several lines are one list", xff, "10.0.0.1:1", []string{"192.0.2.66", "203.0.113.9, 10.0.0.2"}, "203.0.113.9"},

@@ -158,3 +158,35 @@ func TestARemovedHostThatWasAwayHearsIt(t *testing.T) {
 	<-done
 	h.Close()
 }
+
+// TestStopAnswersWhoWaits: a client that waits for a port hears where it stands, and the plane ends at once.
+func TestStopAnswersWhoWaits(t *testing.T) {
+	m := newMachine(t, "")
+	p := m.serve()
+	admin := p.mustLogin("admin", once.FindString(p.stderr.String()))
+	h := p.join(admin, false)
+	p.policy(admin)
+	h.stop()
+	r, err := admin.Initiate(t.Context(), client.Initiate{Policy: policy, Asks: []client.Ask{{Target: vm, Number: 22, Source: "192.0.2.1", Duration: time.Hour}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan client.Request, 100)
+	done := make(chan error, 1)
+	go func() {
+		_, err := admin.Wait(t.Context(), r.ID, func(r client.Request) { heard <- r })
+		done <- err
+	}()
+	until(t, func() bool { return len(heard) > 0 }) // there is trouble to tell of, and then it waits again
+	if got := <-heard; len(got.Leases) != 1 || got.Leases[0].State != ajar.Opening || got.Leases[0].Trouble == "" {
+		t.Errorf("heard: %+v", got)
+	}
+	began := time.Now()
+	p.end()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to end", took)
+	}
+	if err := <-done; err == nil {
+		t.Error("the wait ended well")
+	}
+}
