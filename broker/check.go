@@ -170,12 +170,11 @@ func newest(now time.Time, newID func() string) string {
 	if !isGUID(id) {
 		return id
 	}
-	head := hex.EncodeToString([]byte{0, 0, 0, 0, 0, 0})
 	left := uint64(1)<<48 - 1 - uint64(now.UnixMilli())&(1<<48-1)
 	b := make([]byte, 6)
 	for i := range b {
 		b[i] = byte(left >> (40 - 8*i))
 	}
-	head = hex.EncodeToString(b)
+	head := hex.EncodeToString(b)
 	return head[:8] + "-" + head[8:] + "-8" + id[15:]
 }

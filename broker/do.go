@@ -36,7 +36,7 @@ type txn struct {
 	event   ajar.Event
 	more    []ajar.Event // what else the verb brought about
 	wake    []ajar.EndpointID
-	after   []func() // run once it is durable
+	after   []func(ctx context.Context) // run once it is durable
 }
 
 // do is the way of every verb that changes something: it authorizes, runs fn and appends the event in one transaction,
@@ -70,7 +70,7 @@ func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) 
 		return b.refused(ctx, t, o, err)
 	}
 	for _, f := range t.after {
-		f()
+		f(ctx)
 	}
 	if len(t.wake) > 0 && b.Wake != nil {
 		slices.Sort(t.wake)

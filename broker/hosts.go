@@ -370,7 +370,7 @@ func (t *txn) dropHost(m *ajar.Target, ep ajar.EndpointID, lift bool) error {
 
 func (t *txn) tellRemoved(ep ajar.EndpointID, lift bool) {
 	if t.b.Removed != nil {
-		t.after = append(t.after, func() { t.b.Removed(ep, lift) })
+		t.after = append(t.after, func(context.Context) { t.b.Removed(ep, lift) })
 	}
 }
 

@@ -380,7 +380,7 @@ func (t *txn) room(who ajar.PrincipalID, n int) error {
 	if have+n > b.MaxLive {
 		return ajar.Errorf(ajar.TooMany, "%d leases are live for one principal and %d more are asked for; at most %d are granted. Close some first", have, n, b.MaxLive)
 	}
-	t.after = append(t.after, func() {
+	t.after = append(t.after, func(context.Context) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if recount {

@@ -460,3 +460,21 @@ func TestListsShowWhatOneMaySeeNewestFirst(t *testing.T) {
 	_, _, err = p.b.Requests(ctx, alice, broker.RequestFilter{Page: broker.Page{Cursor: "%%%"}})
 	p.refused(ajar.Invalid, err)
 }
+
+func TestNobodyQueuesUpWithoutEnd(t *testing.T) {
+	p := newPlane(t)
+	p.standard(approvals(1))
+	alice := p.requester("alice")
+	var last *broker.Outcome
+	for range 100 {
+		o, err := p.ask(alice, ask(vm(group, "vm1"), 22, time.Hour))
+		p.must(err)
+		last = o
+	}
+	_, err := p.ask(alice, ask(vm(group, "vm1"), 22, time.Hour))
+	p.refused(ajar.TooMany, err, "withdraw")
+	_, err = p.b.Withdraw(ctx, alice, last.Request.ID, "")
+	p.must(err)
+	_, err = p.ask(alice, ask(vm(group, "vm1"), 22, time.Hour))
+	p.must(err)
+}

@@ -69,7 +69,7 @@ func (t *txn) rules(id ajar.ID, asks []ajar.Ask) (*ajar.Policy, error) {
 	if len(p.Machines) < largePolicy {
 		return p, nil
 	}
-	t.after = append(t.after, func() { t.b.keepLarge(context.Background(), id) })
+	t.after = append(t.after, func(ctx context.Context) { t.b.keepLarge(ctx, id) })
 	return only(p, index(p), asks), nil
 }
 

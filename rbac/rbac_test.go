@@ -38,13 +38,6 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) role(name string, perms ...ajar.Permission) ajar.RoleID {
-	id := ajar.RoleID(fmt.Sprintf("f0000000-0000-0000-0000-%012d", len(w.Roles)))
-	w.Roles = append(w.Roles, &ajar.RoleDefinition{ID: id, Name: name, Permissions: perms})
-	w.ix = nil
-	return id
-}
-
 func (w *world) assign(who ajar.PrincipalID, role ajar.RoleID, scope ajar.ID) string {
 	id := fmt.Sprintf("e0000000-0000-0000-0000-%012d", len(w.Assignments))
 	w.Assignments = append(w.Assignments, &ajar.RoleAssignment{ID: id, Principal: who, Role: role, Scope: scope})
