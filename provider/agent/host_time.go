@@ -123,7 +123,7 @@ func (h *Host) noticeSuspend(ctx context.Context) {
 	h.Log.Info("the machine was suspended", "for", s-h.asleep)
 	h.asleep = s
 	h.resync(ctx)
-	poke(h.redial)
+	h.hangUp() // whether the connection outlived the sleep would take a while to find out
 }
 
 func (h *Host) resync(ctx context.Context) {
