@@ -106,11 +106,13 @@ func allCaps() []uintptr {
 }
 
 // forbidden says which setting keeps us from making namespaces, as far as the system tells.
-func forbidden(err error) error {
+func forbidden(err error) error { return explain(err, os.Getuid(), os.ReadFile) }
+
+func explain(err error, uid int, read func(string) ([]byte, error)) error {
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	if os.Getuid() == 0 {
+	if uid == 0 {
 		return fmt.Errorf("this root may not make namespaces (%w): it needs CAP_SYS_ADMIN and CAP_NET_ADMIN, which containers take away unless they are privileged", err)
 	}
 	for _, s := range []struct{ name, bad, good string }{
@@ -118,7 +120,7 @@ func forbidden(err error) error {
 		{"kernel.apparmor_restrict_unprivileged_userns", "1", "0"},
 		{"user.max_user_namespaces", "0", "10000"},
 	} {
-		b, readErr := os.ReadFile("/proc/sys/" + strings.ReplaceAll(s.name, ".", "/"))
+		b, readErr := read("/proc/sys/" + strings.ReplaceAll(s.name, ".", "/"))
 		if readErr == nil && string(bytes.TrimSpace(b)) == s.bad {
 			return fmt.Errorf("user namespaces are forbidden here (%w): `sudo sysctl %s=%s` allows them, or run it with sudo (`sudo make demo`)", err, s.name, s.good)
 		}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/term"
+
 	"github.com/ajar-access/ajar/lab"
 )
 
@@ -40,7 +42,9 @@ The lab stays until Ctrl-C or Ctrl-D. Type a place and a command, such as
 		case <-ctx.Done():
 			return nil
 		case line, ok := <-lines:
-			if !ok {
+			if !ok && term.IsTerminal(int(os.Stdin.Fd())) {
+				return nil
+			} else if !ok {
 				<-ctx.Done()
 				return nil
 			}
