@@ -306,6 +306,33 @@ func TestWaitGivesTheLastStateWhenTimeIsUp(t *testing.T) {
 	}
 }
 
+// A plane that is restarted while somebody waits is away for a moment, and no longer than that.
+func TestWaitOutlastsARestart(t *testing.T) {
+	var calls atomic.Int32
+	_, s := plane(t, func(w http.ResponseWriter, _ *http.Request) {
+		if n := calls.Add(1); n < 4 {
+			w.Header().Set("Retry-After", "0")
+			answer(w, 503, `{"error":{"code":"ServiceUnavailable","message":"starting"}}`)
+			return
+		}
+		answer(w, 200, `{"id":"r1","state":"Approved","leases":[{"id":"l1","state":"Open","end":"2026-11-20T10:00:00Z"}]}`)
+	})
+	c, err := client.New(client.Config{Server: s.URL, CA: caOf(s.Certificate()), Tries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.Wait(t.Context(), "r1", nil); err != nil || !r.Opened() {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	stranger, err := client.New(client.Config{Server: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stranger.Wait(t.Context(), "r1", nil); err == nil {
+		t.Error("a stranger's certificate was waited for")
+	}
+}
+
 func TestNamesAreEscaped(t *testing.T) {
 	var uri string
 	c, _ := plane(t, func(w http.ResponseWriter, r *http.Request) {

@@ -47,7 +47,7 @@ func (q EventQuery) values() map[string][]string {
 }
 
 // Follow yields events after q.After as they happen, oldest first, until ctx ends or the caller has enough. A plane
-// that cannot be reached for a while is asked again.
+// that cannot be reached for a while is asked again, after its error was yielded; any other error is the last.
 func (c *Client) Follow(ctx context.Context, q EventQuery) iter.Seq2[ajar.Event, error] {
 	q.Ascending = true
 	return func(yield func(ajar.Event, error) bool) {
@@ -60,8 +60,7 @@ func (c *Client) Follow(ctx context.Context, q EventQuery) iter.Seq2[ajar.Event,
 			if ctx.Err() != nil {
 				return
 			}
-			if err != nil && (ajar.KindOf(err) != ajar.Unavailable || !yield(ajar.Event{}, err)) {
-				yield(ajar.Event{}, err)
+			if err != nil && (!yield(ajar.Event{}, err) || !away(err)) {
 				return
 			}
 			for _, e := range p.Value {

@@ -90,10 +90,12 @@ func (c *Client) waitLease(ctx context.Context, l Lease, done func(Lease) bool) 
 		if ctx.Err() != nil {
 			return l, ctx.Err()
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+			l = now
+		case !away(err):
 			return l, err
 		}
-		l = now
 	}
 	return l, nil
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/http"
 	"net/netip"
@@ -156,30 +157,41 @@ func (c *Client) requestWithin(ctx context.Context, id ajar.RequestID, hold time
 const hold = 25 * time.Second
 
 // Wait gives the request once it is settled: decided, and none of its leases still opening. Until then it asks, with
-// questions that the plane holds back until there is news, and hands each answer to news, which may be nil. When ctx
-// ends it gives the last state it saw, with ctx's error.
+// questions that the plane holds back until there is news, and hands each answer to news, which may be nil. A plane that
+// is away for a while, to be restarted perhaps, is asked again. When ctx ends it gives the last state it saw, with ctx's
+// error, joined with the plane's if it was away then.
 func (c *Client) Wait(ctx context.Context, id ajar.RequestID, news func(Request)) (Request, error) {
 	var last Request
+	var gone error
 	for try := 1; ; try++ {
 		r, err := c.requestWithin(ctx, id, hold)
 		if ctx.Err() != nil {
-			return last, ctx.Err()
+			return last, errors.Join(ctx.Err(), gone)
 		}
-		if err != nil {
+		gone = err
+		switch {
+		case err == nil:
+			last = r
+			if news != nil {
+				news(r)
+			}
+			if r.Settled() {
+				return r, nil
+			}
+		case !away(err):
 			return last, err
-		}
-		last = r
-		if news != nil {
-			news(r)
-		}
-		if r.Settled() {
-			return r, nil
 		}
 		// A plane that does not hold answers back must not be asked without end.
 		if err := pause(ctx, min(backoff(try)/4, time.Second)); err != nil {
-			return last, err
+			return last, errors.Join(err, gone)
 		}
 	}
+}
+
+// away reports whether err may be over soon: the plane could not be reached, or asks to come back.
+func away(err error) bool {
+	var e *ajar.Error
+	return errors.As(err, &e) && (e.Kind == ajar.Unavailable || e.Kind == ajar.TooMany) && e.Code != UntrustedCertificate
 }
 
 // Approve says yes to somebody else's pending request.

@@ -182,6 +182,10 @@ func (a *app) await(ctx context.Context, c *client.Client, r client.Request, tim
 	case ctx.Err() != nil:
 		return last, context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
+		var gone *ajar.Error
+		if errors.As(err, &gone) {
+			return last, hint(gone, "the request stays, and opens without you; to look: ajar requests show %s", r.ID)
+		}
 		return last, nil
 	}
 	return last, err

@@ -38,6 +38,8 @@ type rig struct {
 	people  map[string]ajar.Caller
 	harm    atomic.Value // to the exported log
 
+	away atomic.Bool // nothing can be read
+
 	mu    sync.Mutex
 	asked []string // URLs
 }
@@ -70,6 +72,10 @@ func newRig(t testing.TB) *rig {
 		r.mu.Lock()
 		r.asked = append(r.asked, q.URL.String())
 		r.mu.Unlock()
+		if r.away.Load() && q.Method == http.MethodGet {
+			http.Error(w, "away", http.StatusServiceUnavailable)
+			return
+		}
 		r.surface.ServeHTTP(w, q)
 	}))
 	r.server.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}}
@@ -198,7 +204,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ajar": scriptAjar,
-			"as":   scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin, "await": scriptAwait, "asked": scriptAsked,
+			"as":   scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin, "await": scriptAwait, "asked": scriptAsked, "away": scriptAway,
 		},
 	})
 }

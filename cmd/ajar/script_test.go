@@ -154,8 +154,17 @@ func scriptAsked(ts *testscript.TestScript, _ bool, args []string) {
 	r.Until(func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return len(r.asked) > 0 && strings.Contains(r.asked[len(r.asked)-1], args[0])
+		found := len(r.asked) > 0 && strings.Contains(r.asked[len(r.asked)-1], args[0])
+		if found {
+			r.asked = nil
+		}
+		return found
 	})
+}
+
+// away on|off: the plane takes what is asked for, and then cannot be reached.
+func scriptAway(ts *testscript.TestScript, _ bool, args []string) {
+	rigOf(ts).away.Store(args[0] == "on")
 }
 
 // tamper WAY: the plane's log is not what it was.
