@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ajar-access/ajar"
 	"golang.org/x/sys/unix"
@@ -183,7 +182,7 @@ func (f *Firewall) readSet(ctx context.Context, name string, ts tuples) error {
 			}
 		}
 		if err == nil && e.expires > 0 {
-			ts[name] = append(ts[name], member{key: e.key, life: e.expires})
+			ts[name] = append(ts[name], member{key: e.key, end: e.end()})
 		}
 	}
 	return nil
@@ -249,9 +248,8 @@ func (f *Firewall) lay(ctx context.Context, replace bool, keep tuples) error {
 	}
 	b.newTable(f.tableFlags())
 	f.structure(b)
-	now := f.clock()
-	f.layOpenings(b, live, now)
-	f.layGuards(b, keep, now)
+	f.layOpenings(b, live)
+	f.layGuards(b, keep)
 	err := f.sock.transact(b)
 	if errors.Is(err, unix.EMSGSIZE) {
 		err = f.layByParts(replace, live, keep)
@@ -261,7 +259,7 @@ func (f *Firewall) lay(ctx context.Context, replace bool, keep tuples) error {
 	}
 	f.laid = true
 	f.log.InfoContext(ctx, "table laid", "table", f.table, "replaced", replace, "owned", f.persist)
-	// In one big transaction the last element's life is counted from a while after it was computed.
+	// In one big transaction the kernel comes to the last element a while after it was sent.
 	wrong, err := f.readBack(ctx, live)
 	if err != nil {
 		return err
@@ -289,7 +287,7 @@ func (f *Firewall) live() []edit {
 	return es
 }
 
-func (f *Firewall) layOpenings(b *batch, es []edit, now time.Time) {
+func (f *Firewall) layOpenings(b *batch, es []edit) {
 	for len(es) > 0 {
 		n := 1
 		for n < len(es) && es[n].place.shape == es[0].place.shape {
@@ -297,7 +295,7 @@ func (f *Firewall) layOpenings(b *batch, es []edit, now time.Time) {
 		}
 		ms := make([]member, n)
 		for i, e := range es[:n] {
-			ms[i] = member{key: e.place.key(), life: max(time.Duration(e.end-now.UnixMilli())*time.Millisecond, soonest)}
+			ms[i] = member{key: e.place.key(), end: e.end}
 		}
 		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, es[0].place.shape.name(), ms)
 		es = es[n:]
@@ -314,26 +312,26 @@ func (f *Firewall) layByParts(replace bool, live []edit, keep tuples) error {
 	b.newTable(f.tableFlags())
 	f.structure(b)
 	for part := range slices.Chunk(live, chunk) {
-		f.layOpenings(b, part, f.clock())
+		f.layOpenings(b, part)
 		if err := f.sock.transact(b); err != nil {
 			return err
 		}
 		b = f.batch()
 	}
-	f.layGuards(b, keep, f.clock())
+	f.layGuards(b, keep)
 	if b.empty() {
 		return nil
 	}
 	return f.sock.transact(b)
 }
 
-func (f *Firewall) layGuards(b *batch, keep tuples, now time.Time) {
+func (f *Firewall) layGuards(b *batch, keep tuples) {
 	for name, list := range keep {
 		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, name, list)
 	}
 	for k, end := range f.barred {
-		if end == forever || end > now.Add(soonest).UnixMilli() {
-			f.writeBar(b, k, 0, end, now)
+		if end == forever || end > f.clock().Add(soonest).UnixMilli() {
+			f.writeBar(b, k, 0, end)
 		}
 	}
 }

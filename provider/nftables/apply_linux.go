@@ -3,7 +3,6 @@ package nftables
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -195,36 +194,51 @@ func (f *Firewall) carryOut(ctx context.Context, guards *[]ajar.Guard, touched m
 	return f.tidy()
 }
 
-// write sends b with the edits and reads each back.
+// write sends b with the edits and reads each back. What the kernel got too late, because the machine paused between the
+// clock and the kernel, or that somebody else wrote over, is written again in smaller pieces.
 func (f *Firewall) write(ctx context.Context, b *batch, es []edit) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	for try := 0; ; try++ {
-		now := f.clock()
-		f.pack(b, es, now)
-		if b.empty() {
-			return nil
-		}
-		if err := f.sock.transact(b); err != nil {
-			if errors.Is(err, unix.ENOENT) {
-				f.laid = false // somebody took the table, or part of it, away
-			}
-			return ajar.Because(ajar.Unavailable, err, "the kernel refused a change of the firewall")
-		}
-		for _, e := range es {
-			f.note(e)
-		}
-		wrong, err := f.readBack(ctx, es)
+	wrong, err := f.writeOnce(ctx, b, es)
+	for range tries {
 		if err != nil || len(wrong) == 0 {
 			return err
 		}
-		if try == 2 {
-			return ajar.Errorf(ajar.Unavailable, "%s was not read back with its deadline", wrong[0].place)
+		var still []edit
+		for part := range slices.Chunk(wrong, piece) {
+			again, err := f.writeOnce(ctx, f.batch(), part)
+			if err != nil {
+				return err
+			}
+			still = append(still, again...)
 		}
-		// The machine paused between the clock and the kernel, or somebody else wrote: once more.
-		b, es = f.batch(), wrong
+		wrong = still
 	}
+	if err == nil && len(wrong) > 0 {
+		err = ajar.Errorf(ajar.Unavailable, "%s was not read back with its deadline", wrong[0].place)
+	}
+	return err
+}
+
+const (
+	tries = 8
+	piece = 64
+)
+
+// writeOnce sends b with the edits, and returns those that do not read back as they should.
+func (f *Firewall) writeOnce(ctx context.Context, b *batch, es []edit) ([]edit, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	f.pack(b, es)
+	if b.empty() {
+		return nil, nil
+	}
+	if err := f.sock.transact(b); err != nil {
+		return nil, ajar.Because(ajar.Unavailable, err, "the kernel refused a change of the firewall")
+	}
+	for _, e := range es {
+		f.note(e)
+	}
+	return f.readBack(ctx, es)
 }
 
 func (f *Firewall) note(e edit) {
@@ -236,11 +250,10 @@ func (f *Firewall) note(e edit) {
 
 // pack appends the edits, grouped by set. What changes its end is deleted and added in one transaction: before Linux
 // 6.12 adding again is silently ignored.
-func (f *Firewall) pack(b *batch, es []edit, now time.Time) {
+func (f *Firewall) pack(b *batch, es []edit) {
 	type lists struct{ gone, add []member }
 	by := map[shape]*lists{}
 	var order []shape
-	at := now.UnixMilli()
 	for _, e := range es {
 		l := by[e.place.shape]
 		if l == nil {
@@ -253,7 +266,7 @@ func (f *Firewall) pack(b *batch, es []edit, now time.Time) {
 			l.gone = append(l.gone, m)
 		}
 		if e.end != 0 {
-			m.life = max(time.Duration(e.end-at)*time.Millisecond, soonest)
+			m.end = e.end
 			l.add = append(l.add, m)
 		}
 	}

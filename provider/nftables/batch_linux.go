@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ajar-access/ajar"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,11 +32,18 @@ const (
 // batch is one nf_tables transaction in the making: the kernel takes all of it or nothing.
 type batch struct {
 	table  string
+	clock  ajar.Clock
 	buf    attrs
 	seq    uint32
 	labels []label
 	last   int // where the last message starts
-	n      int // elements in it
+	ends   []stamp
+}
+
+// stamp is where an element's life goes once it is known when the batch is sent.
+type stamp struct {
+	at  int
+	end int64
 }
 
 type label struct {
@@ -43,8 +51,8 @@ type label struct {
 	what string
 }
 
-func newBatch(table string, seq uint32) *batch {
-	b := &batch{table: table, seq: seq}
+func newBatch(table string, seq uint32, clock ajar.Clock) *batch {
+	b := &batch{table: table, seq: seq, clock: clock}
 	b.message(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
 	return b
 }
@@ -90,10 +98,18 @@ func (b *batch) empty() bool { return len(b.labels) == 0 }
 
 // finish closes the transaction. Only the last message asks to be acknowledged: a transaction's messages fail or
 // succeed together, and ten thousand acknowledgements would only overrun the queue.
+//
+// Lives are counted last, so that what building took does not make them too long.
 func (b *batch) finish() []byte {
 	flags := binary.NativeEndian.Uint16(b.buf[b.last+6:])
 	binary.NativeEndian.PutUint16(b.buf[b.last+6:], flags|unix.NLM_F_ACK)
 	b.message(unix.NFNL_MSG_BATCH_END, 0, unix.NFNL_SUBSYS_NFTABLES, nil)
+	if len(b.ends) > 0 {
+		now := b.clock().UnixMilli()
+		for _, e := range b.ends {
+			binary.BigEndian.PutUint64(b.buf[e.at:], uint64(max(e.end-now, soonest.Milliseconds())))
+		}
+	}
 	return b.buf
 }
 
@@ -209,9 +225,11 @@ func (b *batch) flushSet(name string) {
 	})
 }
 
-// member is one element of a set: its key, and how long it has to live (0 = for ever).
+// member is one element of a set: its key, and either when it ends (Unix milliseconds) or how long it lives. Neither is
+// for ever.
 type member struct {
 	key  []byte
+	end  int64
 	life time.Duration
 }
 
@@ -227,9 +245,10 @@ func (b *batch) elements(msg, flags uint16, name string, ms []member) {
 			a.str(unix.NFTA_SET_ELEM_LIST_SET, name)
 			list := a.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 			for len(ms) > 0 && len(*a)-list < listBytes {
-				ms[0].append(a)
+				if ms[0].append(a); ms[0].end != 0 {
+					b.ends = append(b.ends, stamp{len(*a) - 8, ms[0].end})
+				}
 				ms = ms[1:]
-				b.n++
 			}
 			a.end(list)
 		})
@@ -241,8 +260,8 @@ func (m member) append(a *attrs) {
 	key := a.nest(unix.NFTA_SET_ELEM_KEY)
 	a.raw(unix.NFTA_DATA_VALUE, m.key)
 	a.end(key)
-	if m.life > 0 {
-		a.u64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(m.life/time.Millisecond))
+	if m.life > 0 || m.end != 0 {
+		a.u64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(m.life/time.Millisecond)) // must be the last: see elements
 	}
 	a.end(one)
 }

@@ -118,7 +118,7 @@ func (f *Firewall) probe() error {
 	return nil
 }
 
-func (f *Firewall) batch() *batch { return newBatch(f.table, f.sock.seq+1) }
+func (f *Firewall) batch() *batch { return newBatch(f.table, f.sock.seq+1, f.clock) }
 
 func (f *Firewall) tableFlags() uint32 {
 	if f.persist {

@@ -95,19 +95,18 @@ func (f *Firewall) reguard(ctx context.Context, b *batch, guards []ajar.Guard, n
 	if err != nil {
 		return nil, err
 	}
-	now = f.clock() // looking took its time, and what is written now counts from now
 	for k, end := range want {
 		if f.barred[k] != end {
-			f.writeBar(b, k, f.barred[k], end, now)
+			f.writeBar(b, k, f.barred[k], end)
 		}
 	}
 	for k, was := range f.barred {
 		if want[k] == 0 {
-			f.writeBar(b, k, was, 0, now)
+			f.writeBar(b, k, was, 0)
 		}
 	}
-	f.respare(b, want, now)
-	f.recall(b, conns, fresh, want, now)
+	f.respare(b, want)
+	f.recall(b, conns, fresh, want)
 	return func(ctx context.Context) error {
 		old := f.barred
 		f.guards, f.barred = slices.Clone(guards), want
@@ -120,14 +119,14 @@ func (f *Firewall) reguard(ctx context.Context, b *batch, guards []ajar.Guard, n
 			return err
 		}
 		b := f.batch()
-		if f.recall(b, conns, fresh, want, f.clock()); b.empty() {
+		if f.recall(b, conns, fresh, want); b.empty() {
 			return nil
 		}
 		return f.sock.transact(b)
 	}, nil
 }
 
-func (f *Firewall) writeBar(b *batch, k bar, was, end int64, now time.Time) {
+func (f *Firewall) writeBar(b *batch, k bar, was, end int64) {
 	m := member{key: k.key()}
 	if was != 0 {
 		f.destroyElems(b, k.set(), []member{m})
@@ -136,7 +135,7 @@ func (f *Firewall) writeBar(b *batch, k bar, was, end int64, now time.Time) {
 		return
 	}
 	if end != forever {
-		m.life = max(time.UnixMilli(end).Sub(now), soonest)
+		m.end = end
 	}
 	b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, k.set(), []member{m})
 }
@@ -167,7 +166,7 @@ func (f *Firewall) checkBars(old map[bar]int64) error {
 
 // respare keeps the grace of live connections in step with their guards: gone where the guard was confirmed or lifted, and
 // as long as the guard's where that moved.
-func (f *Firewall) respare(b *batch, want map[bar]int64, now time.Time) {
+func (f *Firewall) respare(b *batch, want map[bar]int64) {
 	for c := range f.spared {
 		var end, was int64
 		for k := range want {
@@ -185,26 +184,26 @@ func (f *Firewall) respare(b *batch, want map[bar]int64, now time.Time) {
 			delete(f.spared, c)
 			continue
 		}
-		m.life = max(time.UnixMilli(end).Sub(now), soonest)
+		m.end = end
 		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, set, []member{m})
 	}
 }
 
 // recall appends to b what is known of the connections on freshly guarded ports: who began them, which conntrack may
 // not know or have wrong, and whether they are spared.
-func (f *Firewall) recall(b *batch, conns []conn, fresh []bar, want map[bar]int64, now time.Time) {
+func (f *Firewall) recall(b *batch, conns []conn, fresh []bar, want map[bar]int64) {
 	lists := map[string][]member{}
-	add := func(set string, c flow, life time.Duration) {
-		set = named(set, c.six)
-		lists[set] = append(lists[set], member{key: c.key(), life: life})
+	add := func(set string, c flow, m member) {
+		set, m.key = named(set, c.six), c.key()
+		lists[set] = append(lists[set], m)
 	}
 	for _, c := range conns {
 		if c.socket && c.proto == unix.IPPROTO_TCP {
 			if !c.served {
-				add("outbound", c.flow, tupleLife)
+				add("outbound", c.flow, member{life: tupleLife})
 				continue
 			}
-			add("inbound", c.flow, tupleLife)
+			add("inbound", c.flow, member{life: tupleLife})
 		}
 		var end int64
 		for _, k := range fresh {
@@ -213,7 +212,7 @@ func (f *Firewall) recall(b *batch, conns []conn, fresh []bar, want map[bar]int6
 			}
 		}
 		if end != 0 && end != forever && !f.spared[c.flow] {
-			add("grace", c.flow, max(time.UnixMilli(end).Sub(now), soonest))
+			add("grace", c.flow, member{end: end})
 			f.spared[c.flow] = true
 		}
 	}

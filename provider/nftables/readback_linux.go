@@ -178,11 +178,12 @@ func (f *Firewall) list(ctx context.Context, set string) (all []held, err error)
 			a.str(unix.NFTA_SET_ELEM_LIST_SET, set)
 		})
 	}, func() { all, at = nil, f.clock().UnixMilli() }, func(m message) error {
+		next := f.clock().UnixMilli()
 		_, _, hs, err := readElements(m.payload())
 		for i := range hs {
 			hs[i].at = at
 		}
-		all, at = append(all, hs...), f.clock().UnixMilli()
+		all, at = append(all, hs...), next
 		return err
 	})
 	return all, err

@@ -152,7 +152,7 @@ func (f *Firewall) mend(ctx context.Context, d *drift) error {
 	}
 	b := f.batch()
 	f.structure(b)
-	f.layGuards(b, nil, f.clock()) // adding again changes nothing where it is still there
+	f.layGuards(b, nil) // adding again changes nothing where it is still there
 	if err := f.sock.transact(b); err != nil || d.contents {
 		return f.mendWhole(ctx)
 	}
@@ -179,9 +179,9 @@ func (f *Firewall) graces(now time.Time) tuples {
 				end = max(end, e)
 			}
 		}
-		if life := time.UnixMilli(end).Sub(now); end != forever && life > soonest {
+		if end != forever && end > now.Add(soonest).UnixMilli() {
 			name := named("grace", c.six)
-			ts[name] = append(ts[name], member{key: c.key(), life: life})
+			ts[name] = append(ts[name], member{key: c.key(), end: end})
 		}
 	}
 	return ts
@@ -195,7 +195,7 @@ func (f *Firewall) remind(ctx context.Context) error {
 		return err
 	}
 	b := f.batch()
-	if f.recall(b, conns, nil, nil, f.clock()); b.empty() {
+	if f.recall(b, conns, nil, nil); b.empty() {
 		return nil
 	}
 	return f.sock.transact(b)
@@ -275,7 +275,7 @@ func (f *Firewall) rewriteBar(b *batch, k bar) {
 	now := f.clock()
 	f.destroyElems(b, k.set(), []member{{key: k.key()}})
 	if end := f.barred[k]; end == forever || end > now.Add(soonest).UnixMilli() {
-		f.writeBar(b, k, 0, end, now)
+		f.writeBar(b, k, 0, end)
 	}
 }
 

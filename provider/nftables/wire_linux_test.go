@@ -3,6 +3,7 @@ package nftables
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/ajar-access/ajar"
 	"golang.org/x/sys/unix"
@@ -10,7 +11,7 @@ import (
 
 // FuzzMessages: whatever comes over netlink is decoded or refused.
 func FuzzMessages(f *testing.F) {
-	b := newBatch("ajar", 1)
+	b := newBatch("ajar", 1, func() time.Time { return anEnd })
 	b.elements(unix.NFT_MSG_NEWSETELEM, 0, "open4_32", []member{{key: place{shape: exact[0], port: 22, proto: 6}.key(), life: 1e9}})
 	b.newSet(shape{six: true, bits: 64}.set(), 1)
 	b.newTable(3)
