@@ -47,7 +47,8 @@ func parseSkip(token string) (cursor string, err error) {
 		return "", nil
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) < 2 || len(b) > 2048 || string(b[:1]) != skipVersion {
+	// The decoder skips line ends; what differs from what was given out was not given out.
+	if err != nil || len(b) < 2 || len(b) > 2048 || string(b[:1]) != skipVersion || formatSkip(string(b[1:])) != token {
 		return "", coded(ajar.Invalid, "InvalidSkipToken", "The $skiptoken '%.60s' is not one that this server gave out; follow nextLink as it is.", token)
 	}
 	return string(b[1:]), nil
