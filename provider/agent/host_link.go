@@ -15,11 +15,14 @@ import (
 	"github.com/ajar-access/ajar"
 )
 
-// How long is waited between two tries to reach the plane: from firstWait, doubling, up to lastWait; hopelessWait where
-// only a person can help.
+// How long is waited between two tries to reach the plane: from firstWait, doubling, up to soonWait, so that a host that
+// can be reached is not waited for; up to lastWait when the plane has been away for longer than awayLong; hopelessWait
+// where only a person can help.
 const (
 	firstWait    = 50 * time.Millisecond
-	lastWait     = 4 * time.Second
+	soonWait     = 600 * time.Millisecond
+	lastWait     = 3 * time.Second
+	awayLong     = 10 * time.Minute
 	hopelessWait = time.Minute
 )
 
@@ -37,21 +40,25 @@ func (g *goodbye) Unwrap() error { return g.err }
 
 // keepLink keeps the host connected. It returns when ctx ends or the host has left.
 func (h *Host) keepLink(ctx context.Context) {
-	wait := firstWait
+	wait, heard := firstWait, h.Clock.Boot()
 	for ctx.Err() == nil {
 		began := h.Clock.Boot()
 		pause, err := h.linkOnce(ctx)
-		h.linkDown(err)
+		was := h.linkDown(err)
 		if ctx.Err() != nil || errors.Is(err, errLeft) {
 			return
 		}
-		if h.Clock.Boot()-began > 5*time.Second {
-			wait = firstWait
+		now, limit := h.Clock.Boot(), soonWait
+		if was && now-began > 5*time.Second {
+			wait, heard = firstWait, now
+		}
+		if now-heard > awayLong {
+			limit = lastWait
 		}
 		h.Log.Debug("not connected", "err", err)
 		if pause == 0 {
 			pause = wait/2 + rand.N(wait/2+1)
-			wait = min(2*wait, lastWait)
+			wait = min(2*wait, limit)
 		}
 		t := time.NewTimer(pause)
 		select {
@@ -147,6 +154,7 @@ func (h *Host) dial(ctx context.Context, id *identity, pair tls.Certificate) (ne
 	if err != nil {
 		return nil, err
 	}
+	quicken(raw)
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13, ServerName: name, RootCAs: pool, Time: h.tlsTime, Certificates: []tls.Certificate{pair},
 		DynamicRecordSizingDisabled: true,

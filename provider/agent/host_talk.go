@@ -17,10 +17,11 @@ func (h *Host) linkUp(w *wire) {
 	h.link.wire, h.link.calls = w, map[uint64]chan *message{}
 }
 
-func (h *Host) linkDown(err error) {
+// linkDown notes that there is no connection, and reports whether there was one.
+func (h *Host) linkDown(err error) (was bool) {
 	h.link.mu.Lock()
 	defer h.link.mu.Unlock()
-	if h.link.up {
+	if was = h.link.up; was {
 		h.Log.Warn("connection to the plane lost; what is guarded stays so", "err", err)
 		h.link.since = h.Clock.Plane()
 	}
@@ -32,6 +33,7 @@ func (h *Host) linkDown(err error) {
 		close(c)
 	}
 	h.link.calls = nil
+	return was
 }
 
 // linkAnswered hands an answer of the plane's to who waits for it.

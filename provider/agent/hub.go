@@ -139,6 +139,7 @@ func (h *Hub) receive(ctx context.Context, raw net.Conn, leave func()) {
 	defer context.AfterFunc(ctx, func() { raw.Close() })()
 	var left sync.Once
 	defer left.Do(leave)
+	quicken(raw)
 	conn := tls.Server(raw, h.tlsConfig())
 	defer conn.Close()
 	hand, done := context.WithTimeout(ctx, 10*time.Second)

@@ -227,7 +227,40 @@ func verifyPinned(s tls.ConnectionState, want [sha256.Size]byte, name string, no
 	return ca, err
 }
 
+// dialTCP connects to addr. Where no answer comes it asks again beside the first try, more often than the kernel would,
+// so that it succeeds soon after the network is back.
 func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 10 * time.Second}
-	return d.DialContext(ctx, "tcp", addr)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results, tries := make(chan result), 0
+	try := func() {
+		tries++
+		go func() {
+			var d net.Dialer
+			c, err := d.DialContext(ctx, "tcp", addr)
+			results <- result{c, err}
+		}()
+	}
+	again := time.NewTicker(700 * time.Millisecond)
+	defer again.Stop()
+	for try(); ; {
+		select {
+		case <-again.C:
+			try()
+		case r := <-results:
+			cancel() // the other tries; what they got all the same is closed
+			go func() {
+				for range tries - 1 {
+					if o := <-results; o.conn != nil {
+						o.conn.Close()
+					}
+				}
+			}()
+			return r.conn, r.err
+		}
+	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -269,3 +270,20 @@ func TestSuspendShortensTimeouts(t *testing.T) {
 }
 
 func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func TestDialFailsAtOnceWhereRefused(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := dialTCP(t.Context(), ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	ln.Close()
+	at := time.Now()
+	if _, err := dialTCP(t.Context(), ln.Addr().String()); err == nil || time.Since(at) > 500*time.Millisecond {
+		t.Errorf("a refused dial: %v after %s", err, time.Since(at))
+	}
+}
