@@ -37,6 +37,11 @@ func TestJoinTokenWorksOnceAndForFifteenMinutes(t *testing.T) {
 	_, err = p.b.Join(ctx, broker.Joining{TokenHash: strings.Repeat("0", 64), Serial: "cc", Expires: start.Add(time.Hour)})
 	p.refused(ajar.Unauthenticated, err, "not known")
 
+	_, _, err = p.b.CreateJoinToken(ctx, p.owner, ajar.Target{ID: v}, true)
+	p.must(err)
+	if n := p.count(ajar.KindJoinToken); n != 1 {
+		t.Errorf("%d tokens are kept", n)
+	}
 	_, doc, err = p.b.CreateJoinToken(ctx, p.owner, ajar.Target{ID: vm(group, "vm2")}, false)
 	p.must(err)
 	p.wait(15 * time.Minute)

@@ -78,6 +78,9 @@ func (b *Broker) CreateJoinToken(ctx context.Context, who ajar.Caller, m ajar.Ta
 		} else if id != nil && !replace {
 			return alreadyJoined(old)
 		}
+		if err := t.sweepTokens(old.ID, false); err != nil {
+			return err
+		}
 		doc = &ajar.JoinToken{Hash: hex.EncodeToString(sum[:]), Target: old.ID, Replace: replace, Created: t.now, By: t.who.Principal, Expires: t.now.Add(joinTime)}
 		if replace {
 			t.detail("replace", "true")
@@ -88,6 +91,17 @@ func (b *Broker) CreateJoinToken(ctx context.Context, who ajar.Caller, m ajar.Ta
 		return "", nil, err
 	}
 	return token, doc, nil
+}
+
+// sweepTokens removes a machine's join tokens: those that are used or expired, or all.
+func (t *txn) sweepTokens(machine ajar.ID, all bool) error {
+	tokens, _, err := ajar.List[ajar.JoinToken](t, ajar.Filter{Scope: machine})
+	for i := 0; err == nil && i < len(tokens); i++ {
+		if j := tokens[i]; all || !j.Used.IsZero() || !t.now.Before(j.Expires) {
+			err = t.Delete(ajar.KindJoinToken, j.Hash)
+		}
+	}
+	return err
 }
 
 func alreadyJoined(m *ajar.Target) error {

@@ -119,14 +119,8 @@ func (b *Broker) DeleteTarget(ctx context.Context, who ajar.Caller, id ajar.ID, 
 				return err
 			}
 		}
-		tokens, _, err := ajar.List[ajar.JoinToken](t, ajar.Filter{Scope: m.ID})
-		if err != nil {
+		if err := t.sweepTokens(m.ID, true); err != nil {
 			return err
-		}
-		for _, j := range tokens {
-			if err := t.Delete(ajar.KindJoinToken, j.Hash); err != nil {
-				return err
-			}
 		}
 		return t.Delete(ajar.KindTarget, m.ID.Key())
 	})
