@@ -3,6 +3,7 @@ package enforce_test
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,8 +47,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 type kill struct {
 	*rig
 	step  enforce.Step
-	armed bool
-	died  bool
+	armed atomic.Bool
+	died  atomic.Bool
 	ep    ajar.EndpointID
 	ids   []ajar.LeaseID
 }
@@ -59,10 +60,9 @@ func (k *kill) point(s enforce.Step, _ ajar.EndpointID) error {
 	switch {
 	case s == enforce.StepStop:
 		return errKilled
-	case !k.armed || k.died || s != k.step:
+	case !k.armed.Load() || s != k.step || k.died.Swap(true):
 		return nil
 	}
-	k.died = true
 	k.stop()
 	return errKilled
 }
@@ -84,7 +84,7 @@ func (k *kill) play(act func(*rig, []ajar.LeaseID)) {
 		after(0)
 	}
 	switch {
-	case k.died:
+	case k.died.Load():
 	case k.step == enforce.StepRecover || k.step == enforce.StepStop:
 		k.stop()
 	default:
@@ -95,7 +95,7 @@ func (k *kill) play(act func(*rig, []ajar.LeaseID)) {
 }
 
 func (k *kill) arm() {
-	k.armed = true
+	k.armed.Store(true)
 	switch k.step {
 	case enforce.StepFailed:
 		k.fw.Host(k.ep).Set(func(h *fake.Host) { h.Fault.Half = true })

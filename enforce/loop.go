@@ -3,6 +3,7 @@ package enforce
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -328,9 +329,9 @@ func (l *Loop) limping() (n int) {
 	return n
 }
 
-// decline gives back a claim for later.
+// decline gives back a claim until places are free again, which takes no longer than firewalls may take to answer.
 func (l *Loop) decline(ctx context.Context, c ajar.Claim) {
-	due := l.Clock().Add(l.Backoff)
+	due := l.Clock().Add(l.ApplyTimeout/2 + time.Duration(rand.Int64N(int64(l.ApplyTimeout))))
 	if err := l.Store.Update(ctx, func(tx ajar.Tx) error { return tx.Release(c, due, c.Failures) }); err == nil {
 		l.schedule(due)
 	}

@@ -73,7 +73,7 @@ const breath = 2 * time.Millisecond
 // -rapid.checks=1000 asks for more histories than an ordinary run has time for.
 func TestModel(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("25"); err != nil {
+		if err := f.Value.Set("15"); err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = f.Value.Set(f.DefValue) }()
