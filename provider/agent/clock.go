@@ -41,6 +41,7 @@ type anchor struct {
 	BootID string        `json:"bootId"`
 	Wall   time.Time     `json:"wall"`
 	Shift  time.Duration `json:"shift,omitempty"`
+	Excess time.Duration `json:"excess,omitempty"` // what it was known to be ahead
 }
 
 // Now is the time that deadlines are measured by. Before the plane was ever heard it is the wall clock's.
@@ -151,7 +152,8 @@ func (c *Clock) anchor(bootID string) anchor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	boot := c.Boot()
-	return anchor{Now: c.now(boot), Boot: boot, BootID: bootID, Wall: c.Wall(), Shift: c.shift}
+	left := c.excess - min(c.excess, max(boot-c.at, 0)/slewRate)
+	return anchor{Now: c.now(boot), Boot: boot, BootID: bootID, Wall: c.Wall(), Shift: c.shift, Excess: left}
 }
 
 // restore goes on from a. In the same boot that is exact. After a reboot only the wall clock knows how long the machine
@@ -165,7 +167,7 @@ func (c *Clock) restore(a anchor, bootID string, trustWall bool) bool {
 	boot, wall := c.Boot(), c.Wall()
 	c.set, c.at, c.shift = true, boot, a.Shift
 	if a.BootID == bootID && boot >= a.Boot {
-		c.base = a.Now.Add(boot - a.Boot)
+		c.base, c.at, c.excess = a.Now, a.Boot, a.Excess
 		return true
 	}
 	c.loose = true

@@ -76,6 +76,21 @@ func TestClockSettlesOnQuickAnswers(t *testing.T) {
 	}
 }
 
+func TestNewAgentGoesOnSettling(t *testing.T) {
+	h := &hands{wall: noon}
+	c := h.clock()
+	h.boot = 300 * time.Millisecond
+	c.Sample(0, noon)
+	c.Sample(h.boot, noon)
+	a := c.anchor("boot")
+	h.boot += 10 * time.Second
+	c = h.clock()
+	c.restore(a, "boot", false)
+	if off := c.Now().Sub(noon.Add(10 * time.Second)); off < 0 || off > time.Millisecond {
+		t.Errorf("%s ahead ten seconds later", off)
+	}
+}
+
 func TestSlowAnswerDoesNotShorten(t *testing.T) {
 	h := &hands{wall: noon}
 	c := h.clock()
