@@ -69,12 +69,12 @@ func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) 
 	if err != nil {
 		return b.refused(ctx, t, o, err)
 	}
-	for _, f := range t.after {
-		f(ctx)
-	}
 	if len(t.wake) > 0 && b.Wake != nil {
 		slices.Sort(t.wake)
 		b.Wake(slices.Compact(t.wake)...)
+	}
+	for _, f := range t.after {
+		f(context.WithoutCancel(ctx)) // it happened, whether or not the caller still waits
 	}
 	return nil
 }
