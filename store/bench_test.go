@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/store"
+	"github.com/ajar-access/ajar/store/storetest"
 )
 
 // load is what an accepted request costs the store: the request, one lease, one event, one endpoint marked due.
@@ -148,5 +151,27 @@ func benchmarkWriters(b *testing.B, s *store.Store, writers int) {
 func BenchmarkSQLite1(b *testing.B)  { benchmarkSingle(b, openSQLite(b)) }
 func BenchmarkSQLite64(b *testing.B) { benchmarkWriters(b, openSQLite(b), 64) }
 
-func BenchmarkPostgres1(b *testing.B)  { benchmarkSingle(b, openPostgres(b)) }
-func BenchmarkPostgres64(b *testing.B) { benchmarkWriters(b, openPostgres(b), 64) }
+func BenchmarkPostgres1(b *testing.B)  { benchmarkSingle(b, openDurablePostgres(b)) }
+func BenchmarkPostgres64(b *testing.B) { benchmarkWriters(b, openDurablePostgres(b), 64) }
+
+// openDurablePostgres opens a store on a server that waits for the disk.
+func openDurablePostgres(b *testing.B) *store.Store {
+	dir, err := os.MkdirTemp("", "ajar-bench-") // the server's user must reach it
+	if err != nil {
+		b.Fatal(err)
+	}
+	dsn, stop, err := storetest.StartPostgresServer(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := store.Open(b.Context(), dsn, store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := errors.Join(s.Close(), stop(), os.RemoveAll(dir)); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}

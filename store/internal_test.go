@@ -185,13 +185,13 @@ func behindOne(t *testing.T, s *Store, fns ...func(ajar.Tx) error) []error {
 		})
 	}()
 	<-inside
-	for i, fn := range fns {
+	for i, fn := range fns { // one after the other, for their order to be this
 		go func() { errs[i+1] <- s.Update(context.Background(), fn) }()
-	}
-	for queued := 0; queued < len(fns); {
-		s.writer.mu.Lock()
-		queued = len(s.writer.queue)
-		s.writer.mu.Unlock()
+		for queued := 0; queued <= i; runtime.Gosched() {
+			s.writer.mu.Lock()
+			queued = len(s.writer.queue)
+			s.writer.mu.Unlock()
+		}
 	}
 	close(leave)
 	var got []error

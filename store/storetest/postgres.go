@@ -28,7 +28,8 @@ var server struct {
 }
 
 // StartPostgres gives a test an empty database of its own, on a server that is started on loopback for the tests of
-// this process and that dies with it. Where PostgreSQL is not installed the test fails.
+// this process and that dies with it. The server does not wait for the disk: for measuring take StartPostgresServer.
+// Where PostgreSQL is not installed the test fails.
 func StartPostgres(t testing.TB) (dsn string) {
 	t.Helper()
 	server.once.Do(func() {
@@ -74,7 +75,8 @@ func startShared() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dsn, _, err := StartPostgresServer(dir)
+	// Tests kill clients, never the server; it need not wait for the disk.
+	dsn, _, err := startServer(dir, "-c", "fsync=off")
 	return dsn, err
 }
 
@@ -92,6 +94,10 @@ func removeOld() {
 // with this process if stop is not called before. As root it runs as the user postgres or nobody, since it refuses to
 // run as root.
 func StartPostgresServer(dir string) (dsn string, stop func() error, err error) {
+	return startServer(dir)
+}
+
+func startServer(dir string, options ...string) (dsn string, stop func() error, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return "", nil, err
@@ -116,8 +122,9 @@ func StartPostgresServer(dir string) (dsn string, stop func() error, err error) 
 		return "", nil, err
 	}
 	log := new(logBuffer)
-	cmd := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-k", dir,
+	options = append(options, "-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-k", dir,
 		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=2GB")
+	cmd := exec.Command(filepath.Join(bin, "postgres"), options...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
 	ended := make(chan error, 1)
