@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -369,4 +370,50 @@ func TestClosedFirewallSaysSo(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
+}
+
+// TestRepairsAndChangesTogether: somebody is at the table all the while it changes; in the end it is as wanted.
+func TestRepairsAndChangesTogether(t *testing.T) {
+	p := newPair(t)
+	f := p.host.firewall(Config{OwnTable: "off"})
+	ch := reports(t, f)
+	go func() {
+		for range ch { // only drained
+		}
+	}()
+	want := ajar.Ruleset{Guard: guardOf(22)}
+	if err := f.ApplyAt(t.Context(), anyEndpoint, want, 0); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 5 {
+			for _, script := range []string{"flush ruleset", "flush set inet ajar open4_32", "flush chain inet ajar in", "delete set inet ajar open4_24", "flush set inet ajar guard"} {
+				_ = p.host.do(func() error { return exec.Command("nft", script).Run() }) // what is not there cannot be deleted
+			}
+		}
+	}()
+	rev, whole := uint64(0), 0
+	for busy := true; busy; {
+		select {
+		case <-done:
+			busy = false
+		default:
+		}
+		source := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(rev >> 8), byte(rev)}), 24+8*int(rev%2))
+		d := ajar.Delta{Base: rev, Rev: rev + 1, Put: []ajar.Rule{leaseOf(source.String(), 22, time.Now().Add(time.Hour), source.String())}}
+		want = want.With(d)
+		rev++
+		if err := f.Change(t.Context(), anyEndpoint, d); err == nil {
+			continue
+		}
+		whole++
+		within(t, patience, "the whole can be applied", func() bool { return f.ApplyAt(t.Context(), anyEndpoint, want, rev) == nil })
+	}
+	t.Logf("%d changes, %d of them needed the whole", rev, whole)
+	within(t, patience, "the table is as wanted", func() bool {
+		got, err := f.Observe(t.Context(), anyEndpoint)
+		return err == nil && want.Diff(got).Empty()
+	})
 }

@@ -284,12 +284,8 @@ func (m *machine) wantOpen(from, to string) {
 
 func (m *machine) wantRefused(from, to string) {
 	m.t.Helper()
-	start := time.Now()
-	err := m.open("tcp", from, to)
-	if !errors.Is(err, unix.ECONNREFUSED) {
+	if err := m.open("tcp", from, to); !errors.Is(err, unix.ECONNREFUSED) {
 		m.t.Errorf("%s → %s should be refused with a reset, got %v", from, to, err)
-	} else if d := time.Since(start); d > 900*time.Millisecond {
-		m.t.Errorf("%s → %s was refused after %v, not at once", from, to, d)
 	}
 }
 

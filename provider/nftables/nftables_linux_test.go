@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -23,8 +24,17 @@ func TestClosedPortIsResetAtOnce(t *testing.T) {
 	p.guest.wantOpen(guest6, ap(host6, 22))
 	f := p.host.firewall(Config{})
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
-	p.guest.wantRefused(guest4, ap(host4, 22))
-	p.guest.wantRefused(guest6, ap(host6, 22))
+	for from, to := range map[string]string{guest4: host4, guest6: host6} {
+		fastest := time.Hour // of several: one may wait for its turn on a busy machine
+		for range 10 {
+			start := time.Now()
+			p.guest.wantRefused(from, ap(to, 22))
+			fastest = min(fastest, time.Since(start))
+		}
+		if fastest > 50*time.Millisecond {
+			t.Errorf("%s was refused after %v, not at once", from, fastest)
+		}
+	}
 }
 
 func TestOpeningLetsExactlyItsSourceIn(t *testing.T) {
@@ -77,8 +87,8 @@ func TestClosedUDPPortIsUnreachable(t *testing.T) {
 	apply(t, f, ajar.Ruleset{Guard: g})
 	for from, to := range map[string]string{guest4: host4, guest6: host6} {
 		start := time.Now()
-		if err := p.guest.sendUDP(from, ap(to, 161)); !errors.Is(err, unix.ECONNREFUSED) || time.Since(start) > time.Second {
-			t.Errorf("%s: want port unreachable at once, got %v after %v", from, err, time.Since(start))
+		if err := p.guest.sendUDP(from, ap(to, 161)); !errors.Is(err, unix.ECONNREFUSED) || time.Since(start) > patience {
+			t.Errorf("%s: want port unreachable, got %v after %v", from, err, time.Since(start))
 		}
 	}
 	r := leaseOf("a", 161, time.Now().Add(time.Hour), guest4, guest6)
@@ -453,4 +463,41 @@ func TestAddressesOutsideTheMainTable(t *testing.T) {
 	p.host.sysctl("ipv4/tcp_l3mdev_accept", "1")
 	p.guest.wantRefused(guest4, ap(host4, 22))
 	p.guest.wantOpen(other4, ap(host4, 22))
+}
+
+// TestNeedsCapNetAdminAlone: every other right is given up first.
+func TestNeedsCapNetAdminAlone(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	err := thread(func() error {
+		if err := unix.Setns(int(p.host.fd.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		only := uint32(1) << unix.CAP_NET_ADMIN
+		data := [2]unix.CapUserData{{Effective: only, Permitted: only}}
+		if err := unix.Capset(&hdr, &data[0]); err != nil {
+			return err
+		}
+		f, err := Config{Clock: time.Now}.Open(t.Context(), nil)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		im, err := f.Preview(t.Context(), anyEndpoint, guardOf(22))
+		if err != nil || len(im.Listening) != 1 {
+			return fmt.Errorf("preview %v: %w", im, err)
+		}
+		want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Hour), guest4)}}
+		if err := f.ApplyAt(t.Context(), anyEndpoint, want, 1); err != nil {
+			return err
+		}
+		return f.Change(t.Context(), anyEndpoint, ajar.Delta{Base: 1, Rev: 2, Put: []ajar.Rule{leaseOf("b", 22, time.Now().Add(time.Hour), guest6)}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.guest.wantOpen(guest4, ap(host4, 22))
+	p.guest.wantOpen(guest6, ap(host6, 22))
+	p.guest.wantRefused(other4, ap(host4, 22))
 }

@@ -16,11 +16,8 @@ import (
 // Preview tells which listening sockets guards would close to the outside, and which live connections they would cut.
 // Nothing is changed. Process names need the rights to see other processes' files; without them they are left out.
 func (f *Firewall) Preview(ctx context.Context, _ ajar.Endpoint, guard []ajar.Guard) (ajar.Impact, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	var on []bar
 	for _, g := range guard {
-		g.ConfirmBy = g.ConfirmBy.Truncate(0)
 		ks, err := bars(ajar.Guard{Flow: g.Flow}, 0)
 		if err != nil {
 			return ajar.Impact{}, err
@@ -39,6 +36,8 @@ func (f *Firewall) Preview(ctx context.Context, _ ajar.Endpoint, guard []ajar.Gu
 	if err != nil {
 		return im, err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, c := range conns {
 		if c.socket && !c.served || f.allowed(c.flow) {
 			continue // our own call, or an opening lets it live

@@ -132,6 +132,9 @@ func (d *drift) details(took time.Duration, fault string) map[string]string {
 
 // mend first closes what is open, then looks at the rest.
 func (f *Firewall) mend(ctx context.Context, d *drift) error {
+	if f.suspect {
+		d.whole, d.contents = true, true // memory does not know what is there
+	}
 	if !d.whole {
 		return f.mendElements(ctx, d)
 	}
