@@ -24,20 +24,20 @@ func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *
 	}
 	m := ms.of(action)
 	var buf [512]byte
-	key := appendKey(buf[:0], scope)
+	var room [16]found
 	by, taken := "", -1
-	ix.walk(key, func(n *node, last bool) {
-		for _, d := range n.denies {
-			if taken < 0 && m.denies.has(d) && (last || !ix.denies[d].notBelow) {
+	for _, f := range ix.walk(h, appendKey(buf[:0], scope), room[:0]) {
+		for _, d := range f.denies {
+			if taken < 0 && m.denies.has(d) && (f.last || !ix.denies[d].notBelow) {
 				taken = d
 			}
 		}
-		for i := 0; by == "" && i < len(n.roles); i++ {
-			if m.roles.has(n.roles[i].role) {
-				by = n.roles[i].by
+		for i := 0; by == "" && i < len(f.roles); i++ {
+			if m.roles.has(f.roles[i].role) {
+				by = f.roles[i].by
 			}
 		}
-	}, h)
+	}
 	switch {
 	case taken >= 0:
 		d := ix.denies[taken]
@@ -51,26 +51,22 @@ func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *
 // suggested lists roles to advise, the most powerful first.
 var suggested = []ajar.RoleID{Owner, Contributor, UserAccessAdministrator, VirtualMachineContributor, SecurityAdmin, JITApprover, Reader, JITRequester}
 
-// walk visits what h holds at the scopes that key inherits from and at key itself, the widest first.
-func (ix *Index) walk(key []byte, visit func(n *node, last bool), h *holder) {
-	ix.scopes(key, func(k []byte) {
-		if n := h.nodes[string(k)]; n != nil {
-			visit(n, string(k) == string(key))
-		}
-	})
+// found is what a caller holds at one of the scopes that are walked; last says that it is the scope asked about.
+type found struct {
+	*node
+	last bool
 }
 
-// scopes lists the scopes that key inherits from and key itself, the widest first.
-func (ix *Index) scopes(key []byte, visit func(k []byte)) {
-	if len(key) == 0 || key[0] != '/' {
-		return
+// walk appends to out what h holds at the scopes that key inherits from and at key itself, the widest first.
+func (ix *Index) walk(h *holder, key []byte, out []found) []found {
+	if len(key) == 0 || key[0] != '/' || len(h.nodes) == 0 {
+		return out
 	}
-	visit(key[:1])
-	if len(key) == 1 {
-		return
+	if n := h.nodes["/"]; n != nil {
+		out = append(out, found{n, len(key) == 1})
 	}
 	segment := 0
-	for i := 1; i <= len(key); i++ {
+	for i := 1; i <= len(key) && len(key) > 1; i++ {
 		if i < len(key) && key[i] != '/' {
 			continue
 		}
@@ -78,11 +74,16 @@ func (ix *Index) scopes(key []byte, visit func(k []byte)) {
 		if (segment == 2 || segment == 4) && len(ix.above) > 0 {
 			above := ix.above[string(key[:i])]
 			for j := len(above) - 1; j >= 0; j-- {
-				visit([]byte(above[j]))
+				if n := h.nodes[above[j]]; n != nil {
+					out = append(out, found{n, above[j] == string(key)})
+				}
 			}
 		}
-		visit(key[:i])
+		if n := h.nodes[string(key[:i])]; n != nil {
+			out = append(out, found{n, i == len(key)})
+		}
 	}
+	return out
 }
 
 // appendKey is scopeKey for a buffer.

@@ -11,14 +11,15 @@ import (
 // hold itself.
 func (ix *Index) Administers(who ajar.Caller, scope ajar.ID) bool {
 	h := ix.holder(who)
-	yes := false
-	ix.walk([]byte(scopeKey(scope)), func(n *node, _ bool) {
-		for _, r := range n.roles {
-			id := ix.roles[r.role].id
-			yes = yes || strings.EqualFold(string(id), string(Owner)) || strings.EqualFold(string(id), string(UserAccessAdministrator))
+	for _, f := range ix.walk(h, []byte(scopeKey(scope)), nil) {
+		for _, r := range f.roles {
+			id := string(ix.roles[r.role].id)
+			if strings.EqualFold(id, string(Owner)) || strings.EqualFold(id, string(UserAccessAdministrator)) {
+				return true
+			}
 		}
-	}, h)
-	return yes
+	}
+	return false
 }
 
 // Lacks names the first action, or data action, of perms that who does not hold whole at scope and everything below,
@@ -28,16 +29,16 @@ func (ix *Index) Lacks(who ajar.Caller, perms []ajar.Permission, scope ajar.ID) 
 	h := ix.holder(who)
 	key := scopeKey(scope)
 	var mine, against []permission
-	ix.walk([]byte(key), func(n *node, last bool) {
-		for _, r := range n.roles {
+	for _, f := range ix.walk(h, []byte(key), nil) {
+		for _, r := range f.roles {
 			mine = append(mine, ix.roles[r.role].perms...)
 		}
-		for _, d := range n.denies {
-			if last || !ix.denies[d].notBelow {
+		for _, d := range f.denies {
+			if f.last || !ix.denies[d].notBelow {
 				against = append(against, ix.denies[d].role.perms...)
 			}
 		}
-	}, h)
+	}
 	for k, n := range h.nodes {
 		if k != key && ix.Covers(ajar.ID(key), ajar.ID(k)) {
 			for _, d := range n.denies {

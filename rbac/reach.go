@@ -16,30 +16,27 @@ func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []aj
 		return nil
 	}
 	m := ix.control.of(action)
-	gives := func(k string) bool {
-		n := h.nodes[k]
-		return n != nil && slices.ContainsFunc(n.roles, func(r held) bool { return m.roles.has(r.role) })
+	gives := func(n *node) bool {
+		return slices.ContainsFunc(n.roles, func(r held) bool { return m.roles.has(r.role) })
 	}
-	var found []string
+	var wide []string
 	for _, u := range ix.prefixes(scopeKey(under)) {
-		whole := false
-		ix.scopes([]byte(u), func(k []byte) { whole = whole || gives(string(k)) })
-		if whole {
-			found = append(found, u)
+		if slices.ContainsFunc(ix.walk(h, []byte(u), nil), func(f found) bool { return gives(f.node) }) {
+			wide = append(wide, u)
 			continue
 		}
-		for k := range h.nodes {
-			if !gives(k) {
+		for k, n := range h.nodes {
+			if !gives(n) {
 				continue
 			}
 			for _, p := range ix.prefixes(k) {
 				if ajar.ID(u).Covers(ajar.ID(p)) {
-					found = append(found, p)
+					wide = append(wide, p)
 				}
 			}
 		}
 	}
-	return widest(found)
+	return widest(wide)
 }
 
 // Below is scope as it can be compared as text: itself, and the subscriptions of a management group.
@@ -64,9 +61,20 @@ func isManagementGroup(k string) bool {
 // Covers reports whether whoever holds something at outer holds it at inner: inner is outer or lies below it,
 // management groups included.
 func (ix *Index) Covers(outer, inner ajar.ID) bool {
-	o, yes := scopeKey(outer), false
-	ix.scopes([]byte(scopeKey(inner)), func(k []byte) { yes = yes || string(k) == o })
-	return yes
+	o, in := scopeKey(outer), scopeKey(inner)
+	if ajar.ID(o).Covers(ajar.ID(in)) {
+		return true
+	}
+	segment := 0
+	for i := 1; i <= len(in); i++ {
+		if i < len(in) && in[i] != '/' {
+			continue
+		}
+		if segment++; (segment == 2 || segment == 4) && slices.Contains(ix.above[in[:i]], o) {
+			return true
+		}
+	}
+	return false
 }
 
 func widest(scopes []string) []ajar.ID {
