@@ -35,4 +35,11 @@
 //	open4to_24, …             the same with the destination in the key
 //	drain4_24, …              lets established connections go on after the opening's end, until the hard stop
 //	refused4, refused6        who was lately turned away; bounded, minutes
+//
+// # What it does not hold
+//
+// Packets that never come by the hooks: flows that somebody offloaded to a flowtable or hardware, XDP, raw sockets. A UDP
+// server that sends unasked, after conntrack has forgotten its guest, is the host calling out, and is answered. Whoever
+// may change nf_tables in this namespace can open everything where the table is not owned, until it is repaired, and
+// whoever may end the owner can take the table over. Kernels before 5.10 cannot reject in prerouting.
 package nftables
