@@ -33,6 +33,14 @@ func (f *Firewall) tableInfo() (flags uint32, there bool, err error) {
 	return flags, there, err
 }
 
+// orphan are the flags of a table that outlived its owner: the kernel takes the owner's flag away when its socket closes.
+const orphan = tablePersist
+
+// taken answers where a table's owner is alive and not us.
+func (f *Firewall) taken() error {
+	return ajar.Errorf(ajar.Conflict, "table %s belongs to another process that is running", f.table)
+}
+
 // adopt makes the table ours: new, or taken over from a process that ended, with the guards and openings that it has.
 func (f *Firewall) adopt(ctx context.Context) error {
 	f.forgetAll()
@@ -43,19 +51,21 @@ func (f *Firewall) adopt(ctx context.Context) error {
 	if !there {
 		return f.lay(ctx, false, tuples{})
 	}
+	if flags&tableOwner != 0 {
+		return f.taken()
+	}
+	if f.persist && flags == orphan {
+		// Own it before looking, so that nobody changes what was seen.
+		b := f.batch()
+		b.newTable(f.tableFlags())
+		if err := f.sock.transact(b); err != nil {
+			return fmt.Errorf("adopt table %s: %w", f.table, err)
+		}
+		flags = f.tableFlags()
+	}
 	left, err := f.read(ctx)
 	if err != nil {
 		return err
-	}
-	if flags&tableOwner != 0 {
-		// Also where we do not want to own it: only its owner can replace it.
-		b := f.batch()
-		b.newTable(flags)
-		if err := f.sock.transact(b); errors.Is(err, unix.EPERM) {
-			return ajar.Because(ajar.Conflict, err, "table %s belongs to another process that is running", f.table)
-		} else if err != nil {
-			return err
-		}
 	}
 	if flags != f.tableFlags() {
 		return f.lay(ctx, true, left.tuples)
@@ -343,14 +353,10 @@ func (f *Firewall) remove() error {
 		return err
 	}
 	if there {
-		b := f.batch()
 		if flags&tableOwner != 0 && !f.laid {
-			b.newTable(flags) // only its owner can delete it
-			if err := f.sock.transact(b); err != nil {
-				return ajar.Because(ajar.Conflict, err, "table %s belongs to another process that is running", f.table)
-			}
-			b = f.batch()
+			return f.taken()
 		}
+		b := f.batch()
 		b.delTable()
 		if err := f.sock.transact(b); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err

@@ -40,6 +40,6 @@
 //
 // Packets that never come by the hooks: flows that somebody offloaded to a flowtable or hardware, XDP, raw sockets. A UDP
 // server that sends unasked, after conntrack has forgotten its guest, is the host calling out, and is answered. Whoever
-// may change nf_tables in this namespace can open everything where the table is not owned, until it is repaired, and
-// whoever may end the owner can take the table over. Kernels before 5.10 cannot reject in prerouting.
+// may change nf_tables in this namespace can open everything where nobody owns the table: until it is repaired, or, of an
+// owner that died, until the next one adopts it. Kernels before 5.10 cannot reject in prerouting.
 package nftables

@@ -187,7 +187,7 @@ func TestOrphanedTableIsAdoptedWithoutAGap(t *testing.T) {
 				t.Fatal(err)
 			}
 			k := keep(c)
-			stop := p.tries(other4, ap(host4, 22))
+			stop, handle := p.tries(other4, ap(host4, 22)), p.host.handles()
 			f.Close()
 			// Dead: closed stays closed, open stays open.
 			p.guest.wantRefused(other4, ap(host4, 22))
@@ -202,11 +202,25 @@ func TestOrphanedTableIsAdoptedWithoutAGap(t *testing.T) {
 				f.Close()
 			}
 			k.lives(t, "five successors")
+			if now := p.host.handles(); now != handle {
+				t.Errorf("the table was replaced: %s, was %s", now, handle)
+			}
 			if n := stop(); n != 0 {
 				t.Errorf("the closed port was open %d times while the table changed hands", n)
 			}
 		})
 	}
+}
+
+// handles are the kernel's numbers of all tables.
+func (m *machine) handles() (out string) {
+	m.t.Helper()
+	m.must(m.do(func() error {
+		b, err := exec.Command("nft", "-a", "list", "tables").Output()
+		out = string(b)
+		return err
+	}))
+	return out
 }
 
 // tries knocks all the time and counts how often it was let in.
