@@ -246,7 +246,7 @@ func (c *Client) fault(ctx context.Context, err error) (again time.Duration, _ e
 		return -1, &ajar.Error{Kind: ajar.Unavailable, Code: UntrustedCertificate,
 			Msg: fmt.Sprintf("%s shows a certificate that is not trusted here: %v", c.base, cert.Err)}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return -1, ajar.Errorf(ajar.Unavailable, "%s did not answer in time", c.base)
+		return -1, &ajar.Error{Kind: ajar.Unavailable, Code: NoAnswer, Msg: fmt.Sprintf("%s did not answer in time", c.base)}
 	case errors.Is(err, context.Canceled):
 		return -1, context.Canceled
 	}

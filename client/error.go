@@ -16,6 +16,9 @@ import (
 // UntrustedCertificate is the Code of the error of a plane whose certificate Config.CA does not vouch for.
 const UntrustedCertificate = "UntrustedCertificate"
 
+// NoAnswer is the Code of the error of a call that was given up before it was answered.
+const NoAnswer = "NoAnswer"
+
 // NotSubset is the Code of a request that asks for more than the policy allows.
 const NotSubset = "JitAccessRequestNotSubset"
 

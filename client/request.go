@@ -165,10 +165,12 @@ func (c *Client) Wait(ctx context.Context, id ajar.RequestID, news func(Request)
 	var gone error
 	for try := 1; ; try++ {
 		r, err := c.requestWithin(ctx, id, hold)
+		if ctx.Err() == nil || (away(err) && !unanswered(err)) {
+			gone = err // and not what only says that time was up
+		}
 		if ctx.Err() != nil {
 			return last, errors.Join(ctx.Err(), gone)
 		}
-		gone = err
 		switch {
 		case err == nil:
 			last = r
@@ -192,6 +194,11 @@ func (c *Client) Wait(ctx context.Context, id ajar.RequestID, news func(Request)
 func away(err error) bool {
 	var e *ajar.Error
 	return errors.As(err, &e) && (e.Kind == ajar.Unavailable || e.Kind == ajar.TooMany) && e.Code != UntrustedCertificate
+}
+
+func unanswered(err error) bool {
+	var e *ajar.Error
+	return errors.As(err, &e) && e.Code == NoAnswer
 }
 
 // Approve says yes to somebody else's pending request.

@@ -164,7 +164,9 @@ func scriptAsked(ts *testscript.TestScript, _ bool, args []string) {
 
 // away on|off: the plane takes what is asked for, and then cannot be reached.
 func scriptAway(ts *testscript.TestScript, _ bool, args []string) {
-	rigOf(ts).away.Store(args[0] == "on")
+	r := rigOf(ts)
+	r.away.Store(args[0] == "on")
+	r.server.CloseClientConnections() // and whoever waits for an answer
 }
 
 // tamper WAY: the plane's log is not what it was.
