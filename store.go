@@ -189,9 +189,9 @@ func (l *Lease) Entry() Entry {
 	return e
 }
 
-// Entry: key and scope are the target's ID.
+// Entry: key and scope are the target's ID, ref its lower-case name.
 func (t *Target) Entry() Entry {
-	return Entry{Kind: KindTarget, Key: t.ID.Key(), Scope: t.ID.Key()}
+	return Entry{Kind: KindTarget, Key: t.ID.Key(), Scope: t.ID.Key(), Ref: strings.ToLower(t.ID.Name())}
 }
 
 // Entry: scope is the target's ID, ref the provider.

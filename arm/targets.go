@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -103,16 +101,9 @@ func (s *Server) listTargets(ctx context.Context, c *call, _ nothing) (l list[ta
 	if err != nil {
 		return l, err
 	}
-	name := c.param("name")
-	if name != "" {
-		page.Limit = mostAPage
-	}
-	all, next, err := s.Broker.Targets(ctx, c.who, scope, page)
+	all, next, err := s.Broker.Targets(ctx, c.who, scope, c.param("name"), page)
 	if err != nil {
 		return l, err
-	}
-	if name != "" {
-		all = slices.DeleteFunc(all, func(t *ajar.Target) bool { return !strings.EqualFold(name, t.ID.Name()) })
 	}
 	l = each(c, all, next, showTarget)
 	return l, s.addOffers(ctx, c, all, l.Value)

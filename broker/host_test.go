@@ -180,7 +180,7 @@ func TestMachinesAndHostsAreListedWhereOneMayRead(t *testing.T) {
 	p.host(vm(group, "vm2"))
 	p.host(vm(other, "vm3"))
 	ops := p.user("ops", rbac.Reader, group)
-	ms, _, err := p.b.Targets(ctx, ops, "", broker.Page{})
+	ms, _, err := p.b.Targets(ctx, ops, "", "", broker.Page{})
 	p.must(err)
 	hs, _, err := p.b.Hosts(ctx, ops, ajar.Root, broker.Page{})
 	p.must(err)

@@ -89,7 +89,7 @@ var verbs = []struct {
 	{"Leases", readers + " jr ja " + security, func(m *bench) error { return seen(m.b.Leases(ctx, m.who, broker.LeaseFilter{Scope: group})) }},
 
 	{"Target", readers + " vc jr ja", func(m *bench) error { return first(m.b.Target(ctx, m.who, m.vm)) }},
-	{"Targets", readers + " vc jr ja", func(m *bench) error { return seen(m.b.Targets(ctx, m.who, "", broker.Page{})) }},
+	{"Targets", readers + " vc jr ja", func(m *bench) error { return seen(m.b.Targets(ctx, m.who, "", "", broker.Page{})) }},
 	{"PutTarget", all + " vc", func(m *bench) error { return first(m.b.PutTarget(ctx, m.who, ajar.Target{ID: m.vm})) }},
 	{"DeleteTarget", all + " vc", func(m *bench) error { return first(m.b.DeleteTarget(ctx, m.who, m.vm, true)) }},
 	{"ReleaseGuard", all, func(m *bench) error {

@@ -178,7 +178,7 @@ func (m *life) check(t *rapid.T) {
 			named[mp.Target.Key()] = append(named[mp.Target.Key()], p.ID.Key())
 		}
 	}
-	ts, _, err := m.b.Targets(ctx, m.owner, "", broker.Page{})
+	ts, _, err := m.b.Targets(ctx, m.owner, "", "", broker.Page{})
 	m.must(err)
 	live := map[ajar.EndpointID]bool{}
 	for _, target := range ts {

@@ -156,13 +156,13 @@ func (b *Broker) Target(ctx context.Context, who ajar.Caller, id ajar.ID) (*ajar
 	return out, err
 }
 
-// Targets lists the machines at and below under that the caller may read.
-func (b *Broker) Targets(ctx context.Context, who ajar.Caller, under ajar.ID, page Page) (out []*ajar.Target, next string, err error) {
+// Targets lists the machines at and below under that the caller may read, those of that name alone if name is not empty.
+func (b *Broker) Targets(ctx context.Context, who ajar.Caller, under ajar.ID, name string, page Page) (out []*ajar.Target, next string, err error) {
 	if under, err = scope(under); err != nil {
 		return nil, "", err
 	}
 	err = b.view(ctx, who, func(t *txn) (err error) {
-		out, next, err = list(t, ajar.Filter{}, t.reach(ajar.MachineRead, under), page, func(m *ajar.Target) (bool, error) {
+		out, next, err = list(t, ajar.Filter{Ref: strings.ToLower(name)}, t.reach(ajar.MachineRead, under), page, func(m *ajar.Target) (bool, error) {
 			return t.can(ajar.MachineRead, m.ID), nil
 		})
 		return err
