@@ -59,18 +59,21 @@ func (p *plane) oneTime(ctx context.Context, e env, name string, again bool) err
 		return fmt.Errorf("make the administrator: %w", err)
 	}
 	until := end.UTC().Format(time.RFC3339)
+	login := fmt.Sprintf("ajar login --server %s --ca-hash %s --user %s", c.PublicURL, p.ca.Hash(), name)
 	if path := (reference{File: c.Admin.File}).path(c.dir); path != "" {
 		if err := writePrivate(path, []byte(secret+"\n"), true); err != nil {
 			return fmt.Errorf("admin.file: %w", err)
 		}
-		fmt.Fprintf(e.stderr, "ajard: the one-time password of %q is in %s; it is good for one log-in, until %s.\n", name, path, until)
+		fmt.Fprintf(e.stderr, "ajard: the one-time password of %q is in %s, good for one log-in until %s:\n\n    %s --password-file %s\n\n", name, path, until, login, path)
 		return nil
 	}
-	fmt.Fprintf(e.stderr, `ajard: log in as %q with this one-time password, until %s:
+	fmt.Fprintf(e.stderr, `ajard: the one-time password of %q, shown this once and good for one log-in until %s, is
 
     %s
 
-It is shown this once and good for one log-in. Set a password then: ajar user password %s
-`, name, until, secret, name)
+    %s
+    ajar user password
+
+`, name, until, secret, login)
 	return nil
 }

@@ -87,7 +87,9 @@ func openVault(ctx context.Context, c *Config, e env, s *store.Store, folder str
 			return nil, fmt.Errorf("kek: %s is missing, and the keys in the database open with nothing else; put it back", ref.path(c.dir))
 		}
 		key = authn.NewKEK()
-		err = writePrivate(ref.path(c.dir), key, false)
+		if err = os.MkdirAll(filepath.Dir(ref.path(c.dir)), 0o700); err == nil {
+			err = writePrivate(ref.path(c.dir), key, false)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("kek: %w", err)
