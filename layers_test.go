@@ -30,6 +30,7 @@ var layers = []struct {
 	{"provider", []string{"provider/*"}},
 	{"cmd/*", []string{"*", "*/*"}},
 	{"ajartest", []string{"*", "*/*"}},
+	{"ajartest/*", []string{"*", "*/*"}},
 	{"lab", []string{"*", "*/*"}},
 }
 

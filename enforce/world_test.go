@@ -7,27 +7,9 @@ import (
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/ajartest"
+	"github.com/ajar-access/ajar/ajartest/model"
 	"github.com/ajar-access/ajar/provider/fake"
 )
-
-// world is where the model is checked: hosts with real or imagined firewalls, whose ports somebody tries, and the
-// things that happen to hosts.
-type world interface {
-	// Connects reports whether a new connection from src to the port gets through.
-	Connects(host int, src netip.Addr, port uint16) bool
-	// Rules is what the host's firewall holds.
-	Rules(host int) ajar.Ruleset
-	// Reach cuts the host off from the plane, or lets it reach the plane again.
-	Reach(host int, ok bool)
-	// Crash is the death of the host's agent, and its coming back.
-	Crash(host int, back bool)
-	// Reboot makes the host anew, with what its agent keeps on disk.
-	Reboot(host int)
-	// Flush is somebody who empties the host's firewall while its agent runs.
-	Flush(host int)
-	// Pass lets time pass, and everything finish that can.
-	Pass(d time.Duration)
-}
 
 // imagined is a world of fake hosts, in a synctest bubble.
 type imagined struct {
@@ -35,11 +17,13 @@ type imagined struct {
 	hosts []ajar.EndpointID
 	cut   []bool
 	dead  []bool
-	plane func() bool // runs
+	boots []int
+	up    bool // the plane
 }
 
-func imagine(fw *fake.Firewall, machines []ajar.ID, plane func() bool) *imagined {
-	w := &imagined{fw: fw, plane: plane, cut: make([]bool, len(machines)), dead: make([]bool, len(machines))}
+func imagine(fw *fake.Firewall, machines []ajar.ID) *imagined {
+	n := len(machines)
+	w := &imagined{fw: fw, up: true, cut: make([]bool, n), dead: make([]bool, n), boots: make([]int, n)}
 	for _, m := range machines {
 		w.hosts = append(w.hosts, ajartest.Endpoint(m))
 	}
@@ -50,6 +34,28 @@ func (w *imagined) host(i int) *fake.Host { return w.fw.Host(w.hosts[i]) }
 
 func (w *imagined) Connects(i int, src netip.Addr, port uint16) bool {
 	return w.host(i).Open(src, ajar.Port{Number: port, Protocol: ajar.TCP})
+}
+
+// imaginedSession is a connection that nobody made.
+type imaginedSession struct {
+	w    *imagined
+	host int
+	boot int
+	src  netip.Addr
+	port ajar.Port
+	dead bool
+}
+
+func (w *imagined) Session(i int, src netip.Addr, port uint16) model.Session {
+	if !w.Connects(i, src, port) {
+		return nil
+	}
+	return &imaginedSession{w: w, host: i, boot: w.boots[i], src: src, port: ajar.Port{Number: port, Protocol: ajar.TCP}}
+}
+
+func (s *imaginedSession) Alive() bool {
+	s.dead = s.dead || s.w.boots[s.host] != s.boot || !s.w.host(s.host).Alive(s.src, s.port)
+	return !s.dead
 }
 
 func (w *imagined) Rules(i int) ajar.Ruleset { return w.host(i).Rules() }
@@ -69,17 +75,27 @@ func (w *imagined) link(i int) {
 }
 
 // alone reports whether the host cannot tell the plane anything.
-func (w *imagined) alone(i int) bool { return w.cut[i] || w.dead[i] || !w.plane() }
+func (w *imagined) alone(i int) bool { return w.cut[i] || w.dead[i] || !w.up }
 
 // A host that reaches the plane may have lost everything; one that does not has what its agent kept.
-func (w *imagined) Reboot(i int) { w.host(i).Reboot(w.alone(i)) }
+func (w *imagined) Reboot(i int) {
+	w.boots[i]++
+	w.host(i).Reboot(w.alone(i))
+}
 
 // While nobody can tell the plane, an owned table is not flushed.
-func (w *imagined) Flush(i int) {
-	if !w.alone(i) {
-		w.host(i).Flush(false)
+func (w *imagined) Flush(i int) (opens bool) {
+	if w.alone(i) {
+		return false
 	}
+	w.host(i).Flush(false)
+	return true
 }
+
+// StepClock does nothing: what a fake host counts by, nobody can set.
+func (w *imagined) StepClock(int, time.Duration) {}
+
+func (w *imagined) Plane(up bool) { w.up = up }
 
 func (w *imagined) Pass(d time.Duration) {
 	t := time.NewTimer(d)

@@ -1,0 +1,195 @@
+package model
+
+import (
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/ajartest"
+	"github.com/ajar-access/ajar/broker"
+	"github.com/ajar-access/ajar/enforce"
+)
+
+// Model is the machine: a plane, a world, and what was granted.
+type Model struct {
+	Machines []ajar.ID
+
+	t        *rapid.T
+	p        *ajartest.Plane
+	w        World
+	pace     Pace
+	users    []ajar.Caller
+	boss     ajar.Caller
+	grants   []*grant
+	pending  []*broker.Outcome
+	sessions []*session
+	done     []string // for people
+
+	up      bool // the plane runs
+	arm     *atomic.Value
+	hosts   [Hosts]*host
+	stepped time.Time // the plane's clock
+}
+
+// host is what the model knows of one.
+type host struct {
+	cut, dead bool
+	downAt    time.Time // since when it cannot be told anything; zero = it can
+	upAt      time.Time // since when it can
+	outage    time.Time // when the last time began that it could not
+	booted    time.Time
+	flushed   time.Time
+	skew      time.Duration           // of its own clock
+	guards    map[uint16]bool         // what the policy guards
+	modes     map[uint16]ajar.EndMode // what becomes of sessions there
+	loose     map[uint16]bool         // may be unguarded: it was dropped, and the host may not know that it is back
+}
+
+// grant is what the model knows of one lease. It does not ask the product what is open: it remembers what was granted.
+type grant struct {
+	id      ajar.LeaseID
+	who     int
+	host    int
+	port    uint16
+	source  netip.Prefix
+	mode    ajar.EndMode
+	since   time.Time // by a clock that nobody steps
+	start   time.Time // by the plane's clock
+	end     time.Time // by the plane's clock
+	hardEnd time.Time // by a clock that nobody steps: no later can it be open, whatever happens
+	revoked time.Time // by that clock; zero = not
+}
+
+// session is a connection that goes on.
+type session struct {
+	Session
+	host   int
+	port   uint16
+	src    netip.Addr
+	opened time.Time
+}
+
+// Options say what a Model is run over.
+type Options struct {
+	Plane ajartest.Options
+	Pace  Pace
+	// World makes the world of m's machines, once the plane runs.
+	World func(m *Model, p *ajartest.Plane) World
+}
+
+// sessionsKept is how many connections stay at a time.
+const sessionsKept = 8
+
+// New makes a plane and a world, and has policies guard every port.
+func New(rt *rapid.T, t testing.TB, o Options) *Model {
+	m := &Model{t: rt, arm: new(atomic.Value), up: true, pace: o.Pace}
+	m.arm.Store(enforce.Step(""))
+	o.Plane.Tune = func(l *enforce.Loop) {
+		l.Chunk = 2
+		l.Failpoint = func(s enforce.Step, _ ajar.EndpointID) error {
+			if !m.arm.CompareAndSwap(s, enforce.Step("")) {
+				return nil
+			}
+			m.p.Die()
+			return errKilled
+		}
+	}
+	o.Plane.Bounds = ajar.DefaultBounds
+	o.Plane.Bounds.Shortest = o.Pace.Unit
+	m.p = ajartest.New(t, o.Plane)
+	for _, name := range []string{"alice", "bob"} {
+		m.users = append(m.users, m.p.User(name, ajartest.At("Just-in-time Requester", ajar.Root)))
+	}
+	m.boss = m.p.Admin()
+	now := m.real()
+	for i := range Hosts {
+		m.Machines = append(m.Machines, m.p.Machine(fmt.Sprintf("vm%d", i)))
+		h := &host{upAt: now, booted: now, guards: map[uint16]bool{}, loose: map[uint16]bool{}, modes: map[uint16]ajar.EndMode{}}
+		m.hosts[i] = h
+		for n, p := range Ports {
+			h.guards[p], h.modes[p] = true, ajar.Cut
+			if n == 2 {
+				h.modes[p] = ajar.Drain
+			}
+		}
+		m.putPolicy(i)
+	}
+	m.w = o.World(m, m.p)
+	m.pass(o.Pace.Settle)
+	return m
+}
+
+// Run is one history.
+func (m *Model) Run() { m.t.Repeat(m.acts()) }
+
+// Up reports whether the plane runs.
+func (m *Model) Up() bool { return m.up }
+
+// Grants is how many leases there were.
+func (m *Model) Grants() int { return len(m.grants) }
+
+// real is the clock that nobody steps.
+func (m *Model) real() time.Time { return time.Now() }
+
+func (m *Model) acts() map[string]func(*rapid.T) {
+	u := int(m.pace.Unit / time.Millisecond)
+	acts := map[string]func(*rapid.T){
+		"request":         m.request,
+		"request again":   m.request,
+		"approve":         m.approve,
+		"revoke":          m.revoke,
+		"extend":          m.extend,
+		"session":         m.session,
+		"pass":            func(t *rapid.T) { m.pass(m.draw(t, "time", 1, 40*u)) },
+		"pass a little":   func(t *rapid.T) { m.pass(m.draw(t, "time", 1, 2*u)) },
+		"pass an end":     m.passAnEnd,
+		"change policy":   m.changePolicy,
+		"change mode":     m.changeMode,
+		"partition":       m.partition,
+		"crash agent":     m.crashAgent,
+		"reboot":          m.reboot,
+		"flush":           m.flush,
+		"crash plane":     m.crash,
+		"crash in a step": m.crashIn,
+		"restart plane":   m.restart,
+		"step clock":      m.stepClock,
+		"step host clock": m.stepHostClock,
+	}
+	for name, fn := range acts {
+		acts[name] = func(t *rapid.T) {
+			began := m.real()
+			fn(t)
+			m.done = append(m.done, fmt.Sprintf("%s %s", began.UTC().Format(stamp), name))
+		}
+	}
+	acts[""] = m.check
+	return acts
+}
+
+const stamp = "15:04:05.000"
+
+// draw draws a time in milliseconds.
+func (m *Model) draw(t *rapid.T, what string, from, to int) time.Duration {
+	return time.Duration(rapid.IntRange(from, to).Draw(t, what)) * time.Millisecond
+}
+
+func (m *Model) drawHost(t *rapid.T) int { return rapid.IntRange(0, Hosts-1).Draw(t, "host") }
+
+// drawFor draws how long a lease is asked for, or extended by.
+func (m *Model) drawFor(t *rapid.T, what string) time.Duration {
+	u := int(m.pace.Unit / time.Millisecond)
+	return m.draw(t, what, u, 60*u)
+}
+
+// longest is the longest time from a lease's start to its end.
+func (m *Model) longest() time.Duration { return 120 * m.pace.Unit }
+
+// drains is how long sessions may outlive a lease that lets them drain.
+func (m *Model) drains() time.Duration { return 10 * m.pace.Unit }
+
+func (m *Model) pass(d time.Duration) { m.w.Pass(d) }
