@@ -79,13 +79,6 @@ func (r *rig) halt() {
 	}
 }
 
-func (r *rig) once() {
-	r.t.Helper()
-	if _, err := r.loop.Once(r.t.Context()); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
 // update writes to the store and wakes the loop, as a verb does.
 func (r *rig) update(fn func(tx ajar.Tx) error, wake ...ajar.EndpointID) {
 	r.t.Helper()
