@@ -50,8 +50,10 @@ type principalIn struct {
 	Password string   `json:"password"`
 }
 
+// passwordIn sets a password. Who sets their own says the one they have.
 type passwordIn struct {
 	Password string `json:"password"`
+	Current  string `json:"currentPassword"`
 }
 
 type secretIn struct {
@@ -197,11 +199,16 @@ func (s *Server) setPassword(ctx context.Context, c *call, in passwordIn) (nothi
 	if err != nil {
 		return nothing{}, err
 	}
+	if p.ID == c.who.Principal {
+		if err := s.Auth.Confirm(ctx, c.who, in.Current); err != nil {
+			return nothing{}, err
+		}
+	}
 	hash, err := s.Auth.Hasher.Hash(ctx, in.Password)
 	if err != nil {
 		return nothing{}, err
 	}
-	_, err = s.Broker.PutCredential(ctx, c.who, ajar.Credential{Principal: p.ID, Kind: ajar.Password, Hash: hash})
+	_, err = s.Broker.PutCredential(ctx, c.who, ajar.Credential{Principal: p.ID, Kind: ajar.Password, Hash: hash}, c.token)
 	s.Auth.Forget(p.ID)
 	return nothing{}, err
 }

@@ -60,7 +60,7 @@ func (a *Authn) SignIn(ctx context.Context, in Login) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	try, wait, tell, muted := a.throttle.begin(in.Name, in.From, id.before, now)
+	try, wait, tell, muted := a.throttle.begin(id.key(in.Name), in.From, id.before, now)
 	if try == nil {
 		return nil, a.throttled(ctx, in, id, wait, tell, muted, now)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,9 +44,10 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 }
 
 // PutCredential gives a principal a way to prove itself: oneself, or with PrincipalWrite somebody who holds no more
-// than the caller. c.Hash is handed in; the secret itself never comes here. A password replaces the one before; set by
-// somebody else, it ends the principal's tokens.
-func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Credential) (*ajar.Credential, error) {
+// than the caller. c.Hash is handed in; the secret itself never comes here. People have passwords, service principals
+// have secrets. A password replaces the one before and ends the principal's tokens, except those whose hashes are given
+// in spare where it is one's own: whoever changes it because somebody may know it, or has a token, is rid of them.
+func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Credential, spare ...string) (*ajar.Credential, error) {
 	bad := b.checkCredential(&c)
 	out := &ajar.Credential{}
 	o := op{action: CredentialWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(c.Principal) }}
@@ -56,6 +58,9 @@ func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Cred
 		}
 		if p.Kind == ajar.Group {
 			return ajar.Errorf(ajar.Invalid, "%s is a group; groups do not sign in", p.Name)
+		}
+		if (c.Kind == ajar.Secret) != (p.Kind == ajar.ServicePrincipal) {
+			return ajar.Errorf(ajar.Invalid, "people sign in with passwords and service principals with secrets; %s is a %s", p.Name, p.Kind)
 		}
 		if !c.Expires.IsZero() && !c.Expires.After(t.now) {
 			return ajar.Errorf(ajar.Invalid, "the credential would have expired already")
@@ -78,8 +83,11 @@ func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Cred
 		if n >= maxCredentials {
 			return ajar.Errorf(ajar.TooMany, "%s has %d credentials, which is the most there can be; delete some first", p.Name, n)
 		}
-		if c.Kind == ajar.Password && !t.self(p.ID) {
-			if err := t.endTokens(p.ID); err != nil {
+		if !t.self(p.ID) {
+			spare = nil
+		}
+		if c.Kind == ajar.Password {
+			if err := t.endTokens(p.ID, spare...); err != nil {
 				return err
 			}
 		}
@@ -260,11 +268,11 @@ func (t *txn) endToken(k *ajar.Token) error {
 	return t.Put(k)
 }
 
-// endTokens ends all tokens of a principal that are still good.
-func (t *txn) endTokens(of ajar.PrincipalID) error {
+// endTokens ends all tokens of a principal that are still good, except those spared.
+func (t *txn) endTokens(of ajar.PrincipalID, spare ...string) error {
 	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: of})
 	for i := 0; err == nil && i < len(tokens); i++ {
-		if t.now.Before(tokens[i].Expires) || tokens[i].Expires.Equal(time.Time{}) {
+		if !slices.Contains(spare, tokens[i].Hash) && (t.now.Before(tokens[i].Expires) || tokens[i].Expires.IsZero()) {
 			err = t.endToken(tokens[i])
 		}
 	}

@@ -256,7 +256,7 @@ func (m *bench) again() {
 	m.must(err)
 	_, err = m.b.AddMember(ctx, m.owner, g.ID, m.spare.Principal)
 	m.must(err)
-	c, err := m.b.PutCredential(ctx, m.owner, ajar.Credential{Principal: m.spare.Principal, Kind: ajar.Secret, Hash: "h"})
+	c, err := m.b.PutCredential(ctx, m.owner, ajar.Credential{Principal: m.spare.Principal, Kind: ajar.Once, Hash: "h"})
 	m.must(err)
 	k, err := m.b.PutToken(ctx, m.spare, ajar.Token{Hash: strings.ReplaceAll(uuid.NewString()+uuid.NewString(), "-", ""), Expires: m.clock().Add(time.Hour)})
 	m.must(err)

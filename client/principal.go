@@ -93,11 +93,15 @@ func (c *Client) DeletePrincipal(ctx context.Context, idOrName string) error {
 	return err
 }
 
-// SetPassword gives a person another password.
-func (c *Client) SetPassword(ctx context.Context, idOrName, password string) error {
+// CurrentPasswordRequired is the Code of the refusal to give who has a password another one without it.
+const CurrentPasswordRequired = "CurrentPasswordRequired"
+
+// SetPassword gives a person another password. current is needed for one's own, unless it was used up.
+func (c *Client) SetPassword(ctx context.Context, idOrName, password, current string) error {
 	in := struct {
 		Password string `json:"password"`
-	}{password}
+		Current  string `json:"currentPassword,omitempty"`
+	}{password, current}
 	_, err := c.do(ctx, call{method: http.MethodPut, path: principalPath(idOrName, "password"), in: in})
 	return err
 }

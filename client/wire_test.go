@@ -109,9 +109,12 @@ func adminCalls(c *client.Client) map[string]func(context.Context) error {
 		`POST /ajar/v1/principals {"kind":"User","name":"anna","password":"pw"}`: func(ctx context.Context) error {
 			return only(c.CreatePrincipal(ctx, client.Principal{Kind: ajar.User, Name: "anna"}, "pw"))
 		},
-		`PUT /ajar/v1/principals/p1 {"disabled":true}`:                               func(ctx context.Context) error { return only(c.SetDisabled(ctx, client.Principal{ID: "p1"}, true)) },
-		`DELETE /ajar/v1/principals/p1`:                                              func(ctx context.Context) error { return c.DeletePrincipal(ctx, "p1") },
-		`PUT /ajar/v1/principals/p1/password {"password":"pw"}`:                      func(ctx context.Context) error { return c.SetPassword(ctx, "p1", "pw") },
+		`PUT /ajar/v1/principals/p1 {"disabled":true}`:          func(ctx context.Context) error { return only(c.SetDisabled(ctx, client.Principal{ID: "p1"}, true)) },
+		`DELETE /ajar/v1/principals/p1`:                         func(ctx context.Context) error { return c.DeletePrincipal(ctx, "p1") },
+		`PUT /ajar/v1/principals/p1/password {"password":"pw"}`: func(ctx context.Context) error { return c.SetPassword(ctx, "p1", "pw", "") },
+		`PUT /ajar/v1/principals/p1/password {"password":"pw","currentPassword":"old"}`: func(ctx context.Context) error {
+			return c.SetPassword(ctx, "p1", "pw", "old")
+		},
 		`PUT /ajar/v1/principals/g1/members/p1`:                                      func(ctx context.Context) error { return c.AddMember(ctx, "g1", "p1") },
 		`DELETE /ajar/v1/principals/g1/members/p1`:                                   func(ctx context.Context) error { return c.RemoveMember(ctx, "g1", "p1") },
 		`GET /ajar/v1/principals/p1/secrets`:                                         func(ctx context.Context) error { return drain(c.Secrets(ctx, "p1")) },

@@ -204,7 +204,7 @@ func (p *Plane) signIn(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sign the administrator in: %w", err)
 	}
-	if err := c.WithToken(first.Token).SetPassword(ctx, "admin", password); err != nil {
+	if err := c.WithToken(first.Token).SetPassword(ctx, "admin", password, ""); err != nil {
 		return fmt.Errorf("set the administrator's password: %w", err)
 	}
 	s, err := c.Login(ctx, "admin", password)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +42,7 @@ func userAddCmd(a *app, k principalKind) *cobra.Command {
 }
 
 func userPasswordCmd(a *app) *cobra.Command {
-	var file string
+	var file, currentFile string
 	c := command("password [NAME]", "give yourself, or somebody else, another password", `  ajar user password
   ajar user password anna --password-file new.txt`, cobra.MaximumNArgs(1), func(ctx context.Context, args []string) error {
 		c, cfg, err := a.client()
@@ -59,12 +60,27 @@ func userPasswordCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := c.SetPassword(ctx, args[0], password); err != nil {
+		current := ""
+		if currentFile != "" {
+			if current, err = a.secret("current password of "+args[0], currentFile); err != nil {
+				return err
+			}
+		}
+		err = c.SetPassword(ctx, args[0], password, current)
+		var plane *client.Error
+		if errors.As(err, &plane) && plane.Err.Code == client.CurrentPasswordRequired && current == "" {
+			if current, err = a.secret("current password of "+args[0], ""); err != nil {
+				return hint(err, "your own password takes the one you have now: --current-password-file FILE")
+			}
+			err = c.SetPassword(ctx, args[0], password, current)
+		}
+		if err != nil {
 			return err
 		}
 		return a.done(map[string]string{"name": args[0]}, "the password of %s is another one now", args[0])
 	})
 	c.Flags().StringVar(&file, "password-file", "", "file that holds the new password; - reads it from standard input")
+	c.Flags().StringVar(&currentFile, "current-password-file", "", "file that holds the password you have now, which your own takes; asked for otherwise")
 	return c
 }
 
