@@ -23,10 +23,10 @@ type batch struct {
 	c        conn
 	cache    cache // of this transaction
 	begun    bool
-	counters counters     // as they are with what was accepted
-	before   counters     // as the database has them
-	events   []ajar.Event // of the accepted Updates
-	accepted []*update    // that a failing COMMIT takes with it
+	counters counters  // as they are with what was accepted
+	before   counters  // as the database has them
+	events   []logged  // of the accepted Updates
+	accepted []*update // that a failing COMMIT takes with it
 }
 
 // counters is the one row that every write transaction reads first and most write last.
@@ -35,6 +35,8 @@ type counters struct {
 	rights int64  // see ajar.Tx.RightsGen
 	pos    int64  // of the last event
 	head   []byte // of the log's chain
+
+	indexed int64 // position up to which event_keys has the events
 }
 
 // The longest that one commit may take before a server that does not answer is given up.
@@ -117,6 +119,9 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 		return nil
 	}
 	b.committed = true
+	if b.counters.indexed < b.counters.pos {
+		b.store.index.wake()
+	}
 	return nil
 }
 
@@ -143,8 +148,8 @@ func (b *batch) begin(ctx context.Context) error {
 
 func readCounters(ctx context.Context, c conn) (n counters, err error) {
 	err = errors.New("the row of counters is missing")
-	e := c.query(ctx, "SELECT seq, rights, pos, head FROM counters WHERE id = 1", nil, func(r row) error {
-		n, err = counters{seq: r.int(0), rights: r.int(1), pos: r.int(2), head: r.bytes(3)}, nil
+	e := c.query(ctx, "SELECT seq, rights, pos, head, indexed FROM counters WHERE id = 1", nil, func(r row) error {
+		n, err = counters{seq: r.int(0), rights: r.int(1), pos: r.int(2), head: r.bytes(3), indexed: r.int(4)}, nil
 		return nil
 	})
 	if e != nil {
@@ -201,8 +206,7 @@ func (b *batch) seal(ctx context.Context) error {
 		for i := range b.events {
 			n.pos++
 			e := &b.events[i]
-			e.Pos = n.pos
-			if err := insertEvent(ctx, b.c, e, chain); err != nil {
+			if err := e.insert(ctx, b.c, n.pos, chain); err != nil {
 				return err
 			}
 		}

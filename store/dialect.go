@@ -23,9 +23,10 @@ var sqliteDialect = &dialect{
 		"{text}", "TEXT",
 		"{bytes}", "BLOB",
 		"{narrow}", " WITHOUT ROWID",
+		"{keys}", " WITHOUT ROWID",
 		"{pos}", "INTEGER PRIMARY KEY",
 		"{zero}", "x''",
-		"{guard}", sqliteGuard("events")+sqliteGuard("log_batches"),
+		"{guard}", sqliteGuard("events")+sqliteGuard("log_batches")+sqliteGuard("event_keys"),
 	),
 	bind:          func(q string) string { return strings.ReplaceAll(q, "$", "?") },
 	narrowUpdates: true,
@@ -39,6 +40,7 @@ var postgresDialect = &dialect{
 		"{bytes}", "BYTEA",
 		"{pos}", "BIGINT PRIMARY KEY",
 		"{narrow}", " WITH (fillfactor = 70)",
+		"{keys}", "",
 		"{zero}", "''",
 		"{guard}", postgresGuard,
 	),
@@ -58,5 +60,6 @@ func sqliteGuard(table string) string {
 const postgresGuard = `CREATE FUNCTION log_is_append_only() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'the log is append-only'; END $$;
 CREATE TRIGGER events_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON events FOR EACH STATEMENT EXECUTE FUNCTION log_is_append_only();
+CREATE TRIGGER event_keys_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON event_keys FOR EACH STATEMENT EXECUTE FUNCTION log_is_append_only();
 CREATE TRIGGER log_batches_guard BEFORE UPDATE OR DELETE OR TRUNCATE ON log_batches FOR EACH STATEMENT EXECUTE FUNCTION log_is_append_only();
 `

@@ -82,6 +82,35 @@ func (t *tx) ClaimDue(now time.Time, n int, hold time.Duration, owner string) (c
 	return claims, nil
 }
 
+// Claim implements ajar.Tx.
+func (t *tx) Claim(ep ajar.EndpointID, now time.Time, hold time.Duration, owner string) (c ajar.Claim, ok bool, err error) {
+	if err := t.writable(); err != nil {
+		return c, false, err
+	}
+	if owner == "" || !clean(owner) || hold < time.Millisecond {
+		return c, false, ajar.Errorf(ajar.Invalid, "whoever claims must have a name, and a claim is for at least one millisecond")
+	}
+	if !clean(string(ep)) {
+		return c, false, nil
+	}
+	until := floor(now.Add(hold))
+	var d found
+	const q = `SELECT d.key, d.rev, d.seq, d.doc, due.mark, due.failures FROM due JOIN docs d ON d.kind = 'endpoint' AND d.key = due.endpoint
+		WHERE due.endpoint = $1 AND due.held <= $2 AND (due.home = '' OR due.home = $3 OR due.home_until <= $2)`
+	err = t.query(q, []any{string(ep), floor(now), owner}, func(r row) error {
+		d = found{key: r.text(0), rev: r.int(1), seq: r.int(2), body: r.bytes(3)}
+		c = ajar.Claim{Owner: owner, Mark: r.int(4), Failures: int(r.int(5)), Until: at(until), Endpoint: new(ajar.Endpoint)}
+		return nil
+	})
+	if err != nil || c.Endpoint == nil {
+		return c, false, t.fault(err)
+	}
+	if err := decode(ajar.KindEndpoint, d.key, d.rev, d.seq, d.body, c.Endpoint); err != nil {
+		return c, false, err
+	}
+	return c, true, t.later(1, "UPDATE due SET owner = $2, held = $3 WHERE endpoint = $1", d.key, owner, until)
+}
+
 // Release implements ajar.Tx. It needs no clock: a claim is held until somebody else takes the endpoint after its end.
 func (t *tx) Release(c ajar.Claim, due time.Time, failures int) error {
 	if err := t.writable(); err != nil {

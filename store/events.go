@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"hash"
+	"strconv"
 	"strings"
 
 	"github.com/ajar-access/ajar"
@@ -30,7 +31,7 @@ func (t *tx) Append(e ajar.Event) error {
 	if e.Time.IsZero() {
 		e.Time = t.store.clock()
 	}
-	e.Time = at(floor(e.Time))
+	e.Time, e.Pos = at(floor(e.Time)), 0
 	body, err := json.Marshal(e)
 	if err != nil {
 		return ajar.Because(ajar.Invalid, err, "this event cannot be logged: %v", err)
@@ -38,19 +39,28 @@ func (t *tx) Append(e ajar.Event) error {
 	if len(body) > maxEvent {
 		return ajar.Errorf(ajar.Invalid, "the event has %d bytes; at most %d are taken", len(body), maxEvent)
 	}
-	t.events = append(t.events, e)
+	t.events = append(t.events, logged{e, body})
 	return nil
 }
 
-// insertEvent writes an event that has its position and adds its bytes to the chain.
-func insertEvent(ctx context.Context, c conn, e *ajar.Event, chain hash.Hash) error {
-	body, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
+// logged is an event on its way into the log, and its bytes but for the position.
+type logged struct {
+	ajar.Event
+	body []byte
+}
+
+// noPosition is how the bytes of an event begin that has no position yet.
+const noPosition = `{"pos":0,`
+
+// insert writes e at pos and adds its bytes to the chain.
+func (e *logged) insert(ctx context.Context, c conn, pos int64, chain hash.Hash) error {
+	e.Pos = pos
+	body := make([]byte, 0, len(e.body)+20)
+	body = strconv.AppendInt(append(body, noPosition[:len(noPosition)-2]...), pos, 10)
+	body = append(body, e.body[len(noPosition)-1:]...)
 	sum := sha256.Sum256(body)
 	chain.Write(sum[:])
-	return insertEventBody(ctx, c, e, body)
+	return insertEventBody(ctx, c, &e.Event, body)
 }
 
 func insertEventBody(ctx context.Context, c conn, e *ajar.Event, body []byte) error {
@@ -109,8 +119,7 @@ func (t *tx) rawEvents(f ajar.EventFilter, each func(pos int64, body []byte) err
 	}
 	for _, step := range steps {
 		var rows []rawEvent
-		step.Limit = f.Limit
-		q, args := eventQuery(step.EventFilter, step.walk)
+		q, args := step.query(f.Limit)
 		err := t.query(q, args, func(r row) error {
 			rows = append(rows, rawEvent{r.int(0), r.bytes(1)})
 			return nil
@@ -128,98 +137,6 @@ func (t *tx) rawEvents(f ajar.EventFilter, each func(pos int64, body []byte) err
 		}
 	}
 	return nil
-}
-
-// eventStep is one query of a list of events; walk leaves the index of scopes aside.
-type eventStep struct {
-	ajar.EventFilter
-	walk bool
-}
-
-// How many positions a list by scope walks through before it asks the index.
-const eventWalk = 2000
-
-// eventSteps takes a list by scope apart. The index of scopes has the positions of one scope in order but not those of
-// all below it, so a wide scope would be sorted as a whole to find its newest hundred. Where a scope is wide they are
-// among the newest anyway; where it is narrow, sorting costs nothing.
-func (t *tx) eventSteps(f ajar.EventFilter) ([]eventStep, error) {
-	if f.Scope == "" || f.Caller != "" || f.Corr != "" || f.Request != "" || f.Action != "" {
-		return []eventStep{{f, false}}, nil
-	}
-	near, far := eventStep{f, true}, eventStep{f, false}
-	if f.Ascending {
-		end := f.After + eventWalk
-		if f.Until == 0 || f.Until > end+1 {
-			near.Until = end + 1
-		}
-		far.After = end
-		return []eventStep{near, far}, nil
-	}
-	top := f.Until - 1
-	if f.Until == 0 {
-		n, err := readCounters(t.ctx, t.c)
-		if err != nil {
-			return nil, t.fault(err)
-		}
-		top = n.pos
-	}
-	if start := top - eventWalk; start > f.After {
-		near.After, far.Until = start, start+1
-		return []eventStep{near, far}, nil
-	}
-	return []eventStep{near}, nil
-}
-
-func eventQuery(f ajar.EventFilter, walk bool) (q string, args []any) {
-	w := eventTerms(f, walk)
-	q = "SELECT pos, body FROM events WHERE " + w.String() + " ORDER BY pos"
-	if !f.Ascending {
-		q += " DESC"
-	}
-	q += " LIMIT " + w.bind(int64(f.Limit))
-	return q, w.args
-}
-
-func eventTerms(f ajar.EventFilter, walk bool) *terms {
-	w := &terms{}
-	w.add("pos > ", f.After)
-	if f.Until > 0 {
-		w.add("pos < ", f.Until)
-	}
-	switch scope := ajar.ID(eventColumn(f.Scope.Key())); {
-	case f.Scope == "":
-	case walk:
-		from, to := scopeRange(scope)
-		w.add("'' || scope >= ", from)
-		w.add("'' || scope < ", to)
-	default:
-		w.scope(scope)
-	}
-	if f.Caller != "" {
-		w.add("caller = ", eventColumn(string(f.Caller)))
-		w.and("caller <> ''")
-	}
-	if f.Corr != "" {
-		w.add("corr = ", eventColumn(f.Corr))
-		w.and("corr <> ''")
-	}
-	if f.Request != "" {
-		w.add("request = ", eventColumn(string(f.Request)))
-		w.and("request <> ''")
-	}
-	if f.Action != "" {
-		w.add("action = ", strings.ToLower(eventColumn(string(f.Action))))
-	}
-	if f.Outcome != "" {
-		w.add("outcome = ", eventColumn(string(f.Outcome)))
-	}
-	if !f.Since.IsZero() {
-		w.add("time >= ", floor(f.Since))
-	}
-	if !f.Before.IsZero() {
-		w.add("time < ", ceil(f.Before))
-	}
-	return w
 }
 
 // Batches implements ajar.Tx.

@@ -127,6 +127,9 @@ func (s *Store) restore(ctx context.Context, r io.Reader) (err error) {
 	if err := c.flush(ctx); err != nil {
 		return err
 	}
+	if err := indexRestored(ctx, c); err != nil {
+		return err
+	}
 	done = true
 	return c.commit(ctx)
 }

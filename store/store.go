@@ -17,6 +17,7 @@ import (
 type Store struct {
 	db     backend
 	writer *writer
+	index  *indexer
 	log    *slog.Logger
 	clock  ajar.Clock
 	sign   atomic.Pointer[func(head []byte) []byte]
@@ -55,6 +56,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.writer = newWriter(s, o.MaxBatch)
+	s.index = newIndexer(s)
 	return s, nil
 }
 
@@ -100,6 +102,7 @@ func (s *Store) Close() error {
 	if !s.writer.stop() {
 		return nil
 	}
+	s.index.stop()
 	return s.db.close()
 }
 

@@ -19,7 +19,7 @@ type tx struct {
 	store  *Store
 	w      *counters // nil in a View
 	cache  cache     // nil in a View
-	events []ajar.Event
+	events []logged
 	wrote  bool
 	moved  []movedStamp
 	broken error // a fault of the database, after which nothing can be done in this transaction

@@ -47,12 +47,20 @@ CREATE TABLE events (
     request {text}  NOT NULL,
     body    {bytes} NOT NULL
 );
-CREATE INDEX events_time ON events (time);
-CREATE INDEX events_action ON events (action, pos);
-CREATE INDEX events_scope ON events (scope, pos) WHERE scope <> '';
-CREATE INDEX events_caller ON events (caller, pos) WHERE caller <> '';
-CREATE INDEX events_corr ON events (corr, pos) WHERE corr <> '';
-CREATE INDEX events_request ON events (request, pos) WHERE request <> '';
+
+-- What finds events by more than their position. It is written behind the commits, many events at a time, and holds
+-- the positions up to counters.indexed. Each span of positions has the times that it lies between.
+CREATE TABLE event_keys (
+    field BIGINT NOT NULL,
+    value {text} NOT NULL,
+    pos   BIGINT NOT NULL,
+    PRIMARY KEY (field, value, pos)
+){keys};
+CREATE TABLE event_spans (
+    span     {pos},
+    earliest BIGINT NOT NULL,
+    latest   BIGINT NOT NULL
+);
 
 CREATE TABLE log_batches (
     last      {pos},
@@ -63,12 +71,13 @@ CREATE TABLE log_batches (
 
 -- The one row of counters. Whoever writes holds it first.
 CREATE TABLE counters (
-    id     {pos} CHECK (id = 1),
-    seq    BIGINT  NOT NULL,
-    rights BIGINT  NOT NULL,
-    pos    BIGINT  NOT NULL,
-    head   {bytes} NOT NULL
+    id      {pos} CHECK (id = 1),
+    seq     BIGINT  NOT NULL,
+    rights  BIGINT  NOT NULL,
+    pos     BIGINT  NOT NULL,
+    head    {bytes} NOT NULL,
+    indexed BIGINT  NOT NULL
 );
-INSERT INTO counters (id, seq, rights, pos, head) VALUES (1, 0, 0, 0, {zero});
+INSERT INTO counters (id, seq, rights, pos, head, indexed) VALUES (1, 0, 0, 0, {zero}, 0);
 
 {guard}

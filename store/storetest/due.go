@@ -128,6 +128,47 @@ func testClaimEnds(_ *testing.T, s *suite) {
 	s.refused(ajar.Conflict, func(tx ajar.Tx) error { return tx.Release(first[0], noon, 0) })
 }
 
+func testClaimOne(_ *testing.T, s *suite) {
+	one := func(ep ajar.EndpointID, now time.Time, owner string) (c ajar.Claim, ok bool) {
+		s.Helper()
+		s.update(func(tx ajar.Tx) (err error) {
+			c, ok, err = tx.Claim(ep, now, time.Minute, owner)
+			return err
+		})
+		return c, ok
+	}
+	s.settled(noon.Add(time.Hour), "a", "b")
+	_, ok := one("nobody", noon, "me")
+	same(s, "an endpoint that is not there", ok, false)
+	var c ajar.Claim
+	s.update(func(tx ajar.Tx) (err error) { // due, claimed and written in one Update
+		if err := tx.MarkDue("a", noon); err != nil {
+			return err
+		}
+		c, ok, err = tx.Claim("a", noon, time.Minute, "me")
+		return err
+	})
+	if !ok {
+		s.Fatal("a free endpoint is not given")
+	}
+	same(s, "endpoint", c.Endpoint.ID, "a")
+	same(s, "owner", c.Owner, "me")
+	same(s, "until", c.Until.Equal(noon.Add(time.Minute)), true)
+	_, ok = one("a", noon.Add(59*time.Second), "you")
+	same(s, "while it is held", ok, false)
+	_, names := s.claim(noon.Add(59*time.Second), 5, "you")
+	s.want("claims of what is due while it is held", names, nil)
+	s.release(c, noon.Add(2*time.Hour), 2)
+	same(s, "NextDue: it was not marked since", s.nextDue("me").Equal(noon.Add(time.Hour)), true)
+	s.update(func(tx ajar.Tx) error { return tx.SetHome("a", "you", noon.Add(time.Minute)) })
+	_, ok = one("a", noon, "me")
+	same(s, "from elsewhere than its home", ok, false)
+	c, ok = one("a", noon, "you")
+	same(s, "from its home", ok, true)
+	same(s, "failures", c.Failures, 2)
+	s.refused(ajar.Invalid, func(tx ajar.Tx) error { _, _, err := tx.Claim("b", noon, time.Minute, ""); return err })
+}
+
 func testRelease(_ *testing.T, s *suite) {
 	s.endpoints("a")
 	c, _ := s.claim(noon, 1, "me")

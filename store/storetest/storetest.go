@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) ajar.Store) {
 		"ClaimedExactlyOnce":          testClaims,
 		"LongestDueFirst":             testClaimOrder,
 		"ClaimsEnd":                   testClaimEnds,
+		"OneEndpointIsClaimed":        testClaimOne,
 		"ReleaseSetsTheNextLook":      testRelease,
 		"MarkedDuringAClaimStaysDue":  testMarkDuringClaim,
 		"MarkDueNeverDelays":          testMarkEarlier,
