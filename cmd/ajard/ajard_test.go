@@ -196,7 +196,7 @@ func TestFirstStart(t *testing.T) {
 	if _, err := p.login("admin", secret); !errors.Is(err, ajar.Unauthenticated) {
 		t.Errorf("it is good for a second log-in: %v", err)
 	}
-	if err := admin.SetPassword(t.Context(), "admin", password); err != nil {
+	if err := admin.SetPassword(t.Context(), "admin", password, ""); err != nil {
 		t.Fatal(err)
 	}
 	p.end()
@@ -236,7 +236,7 @@ func TestRecover(t *testing.T) {
 	m := newMachine(t, "")
 	p := m.serve()
 	admin := p.mustLogin("admin", once.FindString(p.stderr.String()))
-	if err := admin.SetPassword(t.Context(), "admin", password); err != nil {
+	if err := admin.SetPassword(t.Context(), "admin", password, ""); err != nil {
 		t.Fatal(err)
 	}
 	// Also while the plane runs.
@@ -368,7 +368,7 @@ func TestBackupAndRestore(t *testing.T) {
 	m := newMachine(t, "")
 	p := m.serve()
 	admin := p.mustLogin("admin", once.FindString(p.stderr.String()))
-	if err := admin.SetPassword(t.Context(), "admin", password); err != nil {
+	if err := admin.SetPassword(t.Context(), "admin", password, ""); err != nil {
 		t.Fatal(err)
 	}
 	p.join(admin, false)
@@ -517,7 +517,7 @@ func TestThePlaneSaysNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := c.WithToken(s.Token)
-	if err := admin.SetPassword(t.Context(), "admin", password); err != nil {
+	if err := admin.SetPassword(t.Context(), "admin", password, ""); err != nil {
 		t.Fatal(err)
 	}
 	h := p.join(admin, false)

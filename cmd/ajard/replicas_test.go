@@ -46,7 +46,7 @@ func TestTwoReplicas(t *testing.T) {
 		t.Fatalf("%d one-time passwords were made", len(said))
 	}
 	admin := here.mustLogin("admin", said[0])
-	if err := admin.SetPassword(t.Context(), "admin", password); err != nil {
+	if err := admin.SetPassword(t.Context(), "admin", password, ""); err != nil {
 		t.Fatal(err)
 	}
 	far := there.mustLogin("admin", password)
