@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -38,10 +39,10 @@ type Config struct {
 	Bounds              Bounds               `yaml:"bounds"`
 	GuardConfirm        duration             `yaml:"guardConfirm"` // new guards are rolled back unless confirmed in time; 0 = at once
 	TokenLifetime       duration             `yaml:"tokenLifetime"`
-	TrustedProxies      []netip.Prefix       `yaml:"trustedProxies"`
+	TrustedProxies      prefixes             `yaml:"trustedProxies"`
 	ClientAddressHeader string               `yaml:"clientAddressHeader"`
 	Metrics             Metrics              `yaml:"metrics"`
-	LogLevel            slog.Level           `yaml:"logLevel"`
+	LogLevel            level                `yaml:"logLevel"`
 	LogFormat           string               `yaml:"logFormat"`  // json (default) or text
 	BreakGlass          string               `yaml:"breakGlass"` // on (default) or off: whether hosts may open by themselves
 	Providers           map[string]yaml.Node `yaml:"providers"`
@@ -85,9 +86,49 @@ func (d *duration) UnmarshalYAML(n *yaml.Node) error {
 		v, err = ajar.ParseDuration(n.Value)
 	}
 	if err != nil || v < 0 || n.Kind != yaml.ScalarNode {
-		return fmt.Errorf("line %d: %.40q is not a duration such as 90s, 1h30m or PT1H30M", n.Line, n.Value)
+		return misread(n, "%.40q is not a duration such as 90s, 1h30m or PT1H30M", n.Value)
 	}
 	d.Duration, d.set = v, true
+	return nil
+}
+
+// prefixes are address ranges.
+type prefixes []netip.Prefix
+
+// UnmarshalYAML reads them; one address is a range, too.
+func (ps *prefixes) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.SequenceNode {
+		return misread(n, "a list of addresses and prefixes is expected")
+	}
+	var faults []string
+	for _, v := range n.Content {
+		p, err := netip.ParsePrefix(v.Value)
+		if a, bad := netip.ParseAddr(v.Value); bad == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			faults = append(faults, fmt.Sprintf("line %d: %.40q is neither an address nor a prefix such as 192.0.2.0/24", v.Line, v.Value))
+			continue
+		}
+		*ps = append(*ps, p)
+	}
+	if len(faults) > 0 {
+		return &yaml.TypeError{Errors: faults}
+	}
+	return nil
+}
+
+// level is how much is logged.
+type level struct{ at slog.Level }
+
+// Level implements slog.Leveler.
+func (l level) Level() slog.Level { return l.at }
+
+// UnmarshalYAML reads it.
+func (l *level) UnmarshalYAML(n *yaml.Node) error {
+	if l.at.UnmarshalText([]byte(n.Value)) != nil {
+		return misread(n, "%.40q is not a level; debug, info, warn or error", n.Value)
+	}
 	return nil
 }
 
@@ -107,31 +148,49 @@ func loadConfig(path string, getenv func(string) string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	c, err := parseConfig(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	c, misread := parseConfig(b)
+	if c == nil {
+		return nil, fmt.Errorf("%s: %w", path, misread)
 	}
 	if c.dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	c.defaults()
-	if err := c.Validate(getenv); err != nil {
+	if err := errors.Join(misread, c.Validate(getenv)); err != nil {
 		return nil, fmt.Errorf("%s:\n%w", path, err)
 	}
 	return c, nil
 }
 
+// parseConfig reads what can be read and says all that cannot. What is not YAML at all gives no Config.
 func parseConfig(b []byte) (*Config, error) {
 	c := &Config{}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
-	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+	err := dec.Decode(c)
+	var misread *yaml.TypeError
+	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &misread) {
 		return nil, err
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one YAML document")
 	}
-	return c, nil
+	if misread == nil {
+		return c, nil
+	}
+	var faults []error
+	for _, text := range misread.Errors {
+		faults = append(faults, errors.New("  "+unknownKey.ReplaceAllString(text, "there is no key $1")))
+	}
+	return c, errors.Join(faults...)
+}
+
+// unknownKey is how the decoder says it.
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// misread is an error of one value that does not keep the decoder from reading the others.
+func misread(n *yaml.Node, format string, a ...any) error {
+	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: ", n.Line) + fmt.Sprintf(format, a...)}}
 }
 
 func (c *Config) defaults() {
@@ -214,6 +273,9 @@ func (c *Config) Validate(getenv func(string) string) error {
 	}
 	if c.KEK.value != "" {
 		fault("kek: the key itself does not belong in this file; name a file or an environment variable (kek: {file: …})")
+	}
+	if dsn, _, err := c.database(getenv); err == nil && !knownDatabase(dsn) {
+		fault("database is neither sqlite:/path nor postgres://…")
 	}
 	c.checkValues(fault)
 	for kind, node := range c.Providers {

@@ -119,6 +119,42 @@ providers: {cisco: {}, fake: {colour: red}}
 	}
 }
 
+// TestWhatCannotBeReadHidesNoOtherFault: a value of the wrong form and an unknown key are told beside the rest.
+func TestWhatCannotBeReadHidesNoOtherFault(t *testing.T) {
+	_, err := loadConfig(write(t, `
+listen: everywhere
+listne: x
+kek: {file: a, env: B}
+database: {path: x}
+bounds: {min: soon, minimum: 1s}
+guardConfirm: banana
+trustedProxies: [here, 192.0.2.1, there]
+logLevel: loud
+names: {a: b}
+logFormat: xml
+`), noEnv)
+	if err == nil {
+		t.Fatal("it was taken")
+	}
+	for _, want := range []string{"everywhere", "line 3: there is no key listne", "line 4: exactly one", "line 5: \"path\"", "line 6: \"soon\"", "no key minimum", "line 7: \"banana\"", "line 8: \"here\"", "\"there\"", "line 9: \"loud\"", "line 10", "xml"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing is said of %s in\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "main.") {
+		t.Errorf("it tells of our types:\n%v", err)
+	}
+}
+
+func TestDatabasesThatAreNotKnown(t *testing.T) {
+	for _, text := range []string{"database: mysql://user:hidden@host/db", "database: /var/lib/hidden.db", "database: postgres:hidden"} {
+		_, err := loadConfig(write(t, text), noEnv)
+		if err == nil || !strings.Contains(err.Error(), "neither sqlite") || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestUnknownKeysAreErrors(t *testing.T) {
 	for _, text := range []string{"listne: x", "bounds: {minimum: 1s}", "admin: {password: x}", "kek: {path: x}", "kek: {file: x, env: y}", "metrics: {user: x}", "guardConfirm: soon", "guardConfirm: -5m", "trustedProxies: [here]", "logLevel: loud", "a: 1\n---\nb: 2", "listen: [1]"} {
 		if _, err := loadConfig(write(t, text), noEnv); err == nil {

@@ -23,7 +23,7 @@ func (r *reference) UnmarshalYAML(n *yaml.Node) error {
 		return n.Decode(&r.value)
 	}
 	if n.Kind != yaml.MappingNode || len(n.Content) != 2 {
-		return fmt.Errorf("line %d: exactly one of file and env is expected", n.Line)
+		return misread(n, "exactly one of file and env is expected")
 	}
 	switch key, value := n.Content[0].Value, n.Content[1]; key {
 	case "file":
@@ -31,7 +31,7 @@ func (r *reference) UnmarshalYAML(n *yaml.Node) error {
 	case "env":
 		return value.Decode(&r.Env)
 	default:
-		return fmt.Errorf("line %d: field %s is neither file nor env", n.Line, key)
+		return misread(n, "%.40q is neither file nor env", key)
 	}
 }
 
@@ -113,4 +113,14 @@ func (c *Config) database(getenv func(string) string) (dsn, folder string, err e
 		dsn = "sqlite:" + path
 	}
 	return dsn, filepath.Dir(path), nil
+}
+
+// knownDatabase reports whether the store could be asked to open dsn.
+func knownDatabase(dsn string) bool {
+	for _, scheme := range []string{"sqlite:", "postgres://", "postgresql://"} {
+		if strings.HasPrefix(dsn, scheme) && dsn != scheme {
+			return true
+		}
+	}
+	return false
 }
