@@ -26,7 +26,7 @@ func backup(ctx context.Context, e env, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, _, err := openStore(ctx, c, e, newLog(c, e))
+	s, _, err := openStore(ctx, c, e, newLog(c, e), time.Now)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func restoreInto(ctx context.Context, c *Config, e env, from, dsn string, keep k
 	if err != nil {
 		return 0, err
 	}
-	v, err := openVault(ctx, c, e, s, folder)
+	v, err := openVault(ctx, c, e, s, folder, time.Now)
 	if err != nil {
 		return 0, err
 	}

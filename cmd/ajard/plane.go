@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -50,7 +49,7 @@ func newLog(c *Config, e env) *slog.Logger {
 }
 
 // openStore opens the database, and makes its folder if it is a file.
-func openStore(ctx context.Context, c *Config, e env, log *slog.Logger) (*store.Store, string, error) {
+func openStore(ctx context.Context, c *Config, e env, log *slog.Logger, clock ajar.Clock) (*store.Store, string, error) {
 	dsn, folder, err := c.database(e.getenv)
 	if err != nil {
 		return nil, "", err
@@ -60,7 +59,7 @@ func openStore(ctx context.Context, c *Config, e env, log *slog.Logger) (*store.
 			return nil, "", fmt.Errorf("database: %w", err)
 		}
 	}
-	s, err := store.Open(ctx, dsn, store.Options{Log: log, Clock: time.Now})
+	s, err := store.Open(ctx, dsn, store.Options{Log: log, Clock: clock})
 	if err != nil {
 		return nil, "", fmt.Errorf("open the database: %w", err)
 	}
@@ -69,7 +68,7 @@ func openStore(ctx context.Context, c *Config, e env, log *slog.Logger) (*store.
 
 // openVault reads the key-encryption key. At the first start it makes one, if it is to stand in a file that is not
 // there; later a missing one is not replaced, since nothing would open with another.
-func openVault(ctx context.Context, c *Config, e env, s *store.Store, folder string) (*authn.Vault, error) {
+func openVault(ctx context.Context, c *Config, e env, s *store.Store, folder string, clock ajar.Clock) (*authn.Vault, error) {
 	ref := c.KEK
 	if ref == (reference{}) {
 		if folder == "" {
@@ -94,7 +93,7 @@ func openVault(ctx context.Context, c *Config, e env, s *store.Store, folder str
 	if err != nil {
 		return nil, fmt.Errorf("kek: %w", err)
 	}
-	v, err := authn.NewVault(s, time.Now, key)
+	v, err := authn.NewVault(s, clock, key)
 	if err != nil {
 		return nil, fmt.Errorf("kek: %w", err)
 	}
@@ -104,9 +103,11 @@ func openVault(ctx context.Context, c *Config, e env, s *store.Store, folder str
 // openPlane wires a plane, in the order in which its parts need each other. Nothing runs yet.
 func openPlane(ctx context.Context, c *Config, e env, listeners []netip.AddrPort) (_ *plane, err error) {
 	c.derive()
-	p := &plane{cfg: c, log: newLog(c, e), clock: time.Now, listeners: listeners, group: func(f func() error) { go f() }} //nolint:errcheck // replaced by serve's
+	log := newLog(c, e)
+	steady := newSteady(log)
+	p := &plane{cfg: c, log: log, clock: steady.now, listeners: listeners, group: func(f func() error) { go f() }} //nolint:errcheck // replaced by serve's
 	var folder string
-	if p.store, folder, err = openStore(ctx, c, e, p.log); err != nil {
+	if p.store, folder, err = openStore(ctx, c, e, p.log, p.clock); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -114,7 +115,10 @@ func openPlane(ctx context.Context, c *Config, e env, listeners []netip.AddrPort
 			p.store.Close()
 		}
 	}()
-	if p.vault, err = openVault(ctx, c, e, p.store, folder); err != nil {
+	if err := steady.after(ctx, p.store); err != nil {
+		return nil, fmt.Errorf("read the newest of the activity log: %w", err)
+	}
+	if p.vault, err = openVault(ctx, c, e, p.store, folder, p.clock); err != nil {
 		return nil, err
 	}
 	if p.ca, err = p.vault.CA(ctx); err != nil {
@@ -157,7 +161,7 @@ func (p *plane) wire(ctx context.Context) error {
 		Store: p.changes, Enforcers: enforcers, Clock: p.clock, Log: p.log, Owner: p.cfg.Replica, Hooks: p.metrics.hooks(),
 	}
 	p.broker = broker.New(broker.Config{
-		Store: p.changes, Clock: p.clock, NewID: uuid.NewString, Bounds: p.cfg.bounds(), Log: p.log, Wake: p.loop.Wake,
+		Store: p.changes, Clock: p.clock, NewID: uuid.NewString, Bounds: p.cfg.bounds(), Log: p.log, Wake: p.loop.Wake, Take: p.loop.Take,
 		GuardConfirm: p.cfg.GuardConfirm.Duration, PlaneListeners: p.listeners, Removed: p.hosts.removed,
 		Preview: func(ctx context.Context, ep ajar.Endpoint, guard []ajar.Guard) (ajar.Impact, error) {
 			if en, ok := enforcers[ep.Provider].(ajar.Previewer); ok {
