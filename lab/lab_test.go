@@ -5,6 +5,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"os"
 	"strings"
 	"testing"
@@ -65,6 +66,9 @@ func TestWatchSeesARuleComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := l.Requester.Watch(to, 0)
+	for deadline := time.Now().Add(5 * time.Second); w.Now().Tries == 0 && time.Now().Before(deadline); {
+		runtime.Gosched() // its first try must come before the rule
+	}
 	rule := "table inet x { chain c { type filter hook input priority 0; tcp dport 7000 reject with tcp reset; }; }"
 	before := time.Now()
 	if _, err := m.Nft(t.Context(), rule); err != nil {

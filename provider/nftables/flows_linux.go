@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
 )
@@ -108,7 +107,7 @@ func (f *Firewall) connections(ctx context.Context, on []bar) ([]conn, error) {
 func (f *Firewall) tracked() (flows []conntrack.Flow, err error) {
 	var c *conntrack.Conn
 	err = inNetNS(f.conf.NetNS, func() (err error) {
-		c, err = conntrack.Dial(&netlink.Config{DisableNSLockThread: true})
+		c, err = conntrack.Dial(nil)
 		return err
 	})
 	if err != nil {

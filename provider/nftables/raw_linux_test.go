@@ -52,7 +52,7 @@ func checksum(b []byte) uint16 {
 func (m *machine) forgetConnections() {
 	m.t.Helper()
 	m.must(m.do(func() error {
-		c, err := conntrack.Dial(&ctnetlink.Config{DisableNSLockThread: true})
+		c, err := conntrack.Dial(&ctnetlink.Config{})
 		if err != nil {
 			return err
 		}
