@@ -134,13 +134,19 @@ func (s *Space) Watch(to netip.AddrPort, every time.Duration) *Watch {
 func (s *Space) WatchFunc(to netip.AddrPort, every time.Duration, through func(began, ended time.Time)) *Watch {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &Watch{stop: cancel, done: make(chan struct{}), through: through}
+	first := make(chan struct{})
+	defer func() { <-first }() // what happens after Watch returned is seen
 	go func() {
 		defer close(w.done)
+		var once sync.Once
+		tried := func() { once.Do(func() { close(first) }) }
+		defer tried()
 		_ = s.Run(func() error { // a space that is gone sees nothing
 			for ctx.Err() == nil {
 				began := time.Now()
 				open := connect(to) == nil
 				w.saw(open, began, time.Now())
+				tried()
 				if every > 0 {
 					time.Sleep(every)
 				}
