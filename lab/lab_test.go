@@ -5,8 +5,8 @@ package lab
 import (
 	"fmt"
 	"net/netip"
-	"runtime"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
