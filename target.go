@@ -75,6 +75,7 @@ type HostStatus struct {
 	Version  string    `json:"version,omitempty"`
 	Kernel   string    `json:"kernel,omitempty"`
 	OwnTable string    `json:"ownTable,omitempty"` // "owner+persist", or why not
+	HangUp   string    `json:"hangUp,omitempty"`   // "on", or why sessions that only wait are not told of their end
 	BootID   string    `json:"bootId,omitempty"`
 	Refused  []Refusal `json:"refused,omitempty"`
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -25,6 +26,7 @@ type peer struct {
 	out   chan struct{} // closed when everybody was told, and another may take the seat
 	slot  chan struct{} // holds one token while an order is unanswered
 	ready bool          // was welcomed: only then is it sent anything else; the hub's lock guards it
+	notes atomic.Int32  // reports of this host that are not durable yet
 
 	mu    sync.Mutex
 	calls map[uint64]*call
@@ -213,13 +215,13 @@ func (p *peer) greet(ctx context.Context, in *hello) error {
 	if h.Home != nil {
 		h.Home(p.ep, true)
 	}
-	yes, status := true, in.Status
+	yes, status := true, tameStatus(in.Status)
 	h.news.add(item{report: ajar.Report{
 		Endpoint: p.ep, Time: h.Clock(), Action: ajar.HostConnected, Message: "the host's agent connected",
-		Details: map[string]string{"from": p.from.String(), "version": in.Status.Version, "protocol": strconv.Itoa(in.Protocol)},
+		Details: map[string]string{"from": p.from.String(), "version": status.Version, "protocol": strconv.Itoa(in.Protocol)},
 		Status:  &status, Connected: &yes, SkewMS: in.SkewMS, Look: true,
 	}})
-	h.Log.Info("host connected", "endpoint", p.ep, "from", p.from, "version", in.Status.Version)
+	h.Log.Info("host connected", "endpoint", p.ep, "from", p.from, "version", status.Version)
 	return nil
 }
 
@@ -277,7 +279,18 @@ func (p *peer) listen(ctx context.Context) error {
 
 // note passes a host's report on, in the name of that host and no other.
 func (p *peer) note(ctx context.Context, id uint64, n note) {
+	n, ok := n.vetted()
+	if !ok {
+		p.hub.Log.Warn("a host reported what no host can know", "endpoint", p.ep, "from", p.from)
+		go p.send(ctx, &message{Type: typeNoted, Call: id}) //nolint:errcheck // not to be heard again
+		return
+	}
+	if p.notes.Add(1) > maxUnheard {
+		p.notes.Add(-1)
+		return // a host that is well waits for answers, and sends again what had none
+	}
 	noted := func() {
+		p.notes.Add(-1)
 		go p.send(ctx, &message{Type: typeNoted, Call: id}) //nolint:errcheck // the host sends it again
 	}
 	now := p.hub.Clock()
@@ -312,10 +325,12 @@ func (p *peer) left(ctx context.Context, id uint64) {
 	if p.hub.Left != nil {
 		err = p.hub.Left(ctx, p.ep)
 	}
-	p.hub.news.add(item{report: ajar.Report{
-		Endpoint: p.ep, Time: p.hub.Clock(), Action: ajar.HostLeft, Look: true,
-		Message: "the host's administrator took it out; its ports are no longer guarded",
-	}})
+	if p.hub.Left == nil || err != nil {
+		p.hub.news.add(item{report: ajar.Report{
+			Endpoint: p.ep, Time: p.hub.Clock(), Action: ajar.HostLeft, Look: true,
+			Message: "the host's administrator took it out; its ports are no longer guarded",
+		}})
+	}
 	p.send(ctx, &message{Type: typeAnswer, Call: id, Fault: faultOf(err)}) //nolint:errcheck // the host leaves anyway
 }
 
