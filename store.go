@@ -102,6 +102,9 @@ type Tx interface {
 	// ClaimDue gives owner up to n endpoints that are due at now and that nobody holds, for the time hold, the longest
 	// due first.
 	ClaimDue(now time.Time, n int, hold time.Duration, owner string) ([]Claim, error)
+	// Claim gives owner that one endpoint, due or not, for the time hold; not ok if somebody holds it or its home is
+	// elsewhere. So whoever marks it due can have it claimed in the same Update.
+	Claim(ep EndpointID, now time.Time, hold time.Duration, owner string) (c Claim, ok bool, err error)
 	// Release ends a claim and sets when the endpoint is due next and how often it has failed. If it was marked due
 	// meanwhile it stays due now. Conflict if the claim is no longer held.
 	Release(c Claim, due time.Time, failures int) error

@@ -107,7 +107,7 @@ func (p *Plane) build() {
 	}
 	p.Broker = broker.New(broker.Config{
 		Store: p.Store, Clock: p.Now, NewID: uuid.NewString, Bounds: p.o.Bounds, GuardConfirm: p.o.GuardConfirm, Log: p.o.Log,
-		Wake: p.Loop.Wake, Preview: p.preview,
+		Wake: p.Loop.Wake, Take: p.Loop.Take, Preview: p.preview,
 	})
 }
 

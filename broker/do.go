@@ -36,6 +36,7 @@ type txn struct {
 	event   ajar.Event
 	more    []ajar.Event // what else the verb brought about
 	wake    []ajar.EndpointID
+	begun   func()                      // the loop's, called instead of waking it
 	after   []func(ctx context.Context) // run once it is durable
 }
 
@@ -63,15 +64,20 @@ func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) 
 			if err := fn(t); err != nil {
 				return err
 			}
-			return t.record()
+			if err := t.record(); err != nil {
+				return err
+			}
+			return t.take()
 		})
 	})
 	if err != nil {
 		return b.refused(ctx, t, o, err)
 	}
-	if len(t.wake) > 0 && b.Wake != nil {
-		slices.Sort(t.wake)
-		b.Wake(slices.Compact(t.wake)...)
+	switch {
+	case t.begun != nil:
+		t.begun()
+	case len(t.wake) > 0 && b.Wake != nil:
+		b.Wake(t.wake...)
 	}
 	for _, f := range t.after {
 		f(context.WithoutCancel(ctx)) // it happened, whether or not the caller still waits
@@ -214,6 +220,16 @@ func (t *txn) due(ep ajar.EndpointID) error {
 	}
 	t.wake = append(t.wake, ep)
 	return nil
+}
+
+// take has the loop claim what is due, in this transaction.
+func (t *txn) take() (err error) {
+	slices.Sort(t.wake)
+	t.wake = slices.Compact(t.wake)
+	if t.b.Take != nil && len(t.wake) > 0 {
+		t.begun, err = t.b.Take(t.Tx, t.wake...)
+	}
+	return err
 }
 
 // refused records that the verb was refused and gives err back. What cannot be recorded is an error of its own.

@@ -2,6 +2,7 @@ package enforce_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -45,18 +46,20 @@ func (r *rig) latency(ep ajar.EndpointID, f *timed, hook *func(time.Duration), n
 		case <-f.called:
 		default:
 		}
-		err := r.store.Update(context.Background(), func(tx ajar.Tx) error {
+		var begun func()
+		err := r.store.Update(context.Background(), func(tx ajar.Tx) (err error) {
 			c := l
-			if err := tx.Put(&c); err != nil {
+			if err := errors.Join(tx.Put(&c), tx.MarkDue(ep, l.Start)); err != nil {
 				return err
 			}
-			return tx.MarkDue(ep, l.Start)
+			begun, err = r.loop.Take(tx, ep)
+			return err
 		})
 		if err != nil {
 			r.t.Fatal(err)
 		}
 		at := time.Now()
-		r.loop.Wake(ep)
+		begun()
 		calls = append(calls, (<-f.called).Sub(at))
 		<-opened
 		opens = append(opens, time.Since(at))

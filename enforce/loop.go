@@ -54,6 +54,7 @@ type Loop struct {
 	woken   map[ajar.EndpointID]bool // since the last claiming began, which may have come too early to see why
 	trouble map[ajar.EndpointID]bool // those whose last pass failed
 	next    time.Time                // the earliest due that is known of; zero = none
+	running context.Context          // of the passes; nil = none may begin
 	begun   atomic.Int64             // passes so far
 }
 
@@ -126,7 +127,13 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.passes.Go(func() { l.listen(ctx, kind, r) })
 		}
 	}
+	l.mu.Lock()
+	l.running = ctx
+	l.mu.Unlock()
 	err := l.dispatch(ctx)
+	l.mu.Lock()
+	l.running = nil
+	l.mu.Unlock()
 	l.passes.Wait()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -238,13 +245,9 @@ func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, c := range claims {
-		if f, ok := l.launch(c); !ok {
-			l.passes.Go(func() { l.decline(ctx, c) })
-		} else if f != nil {
-			l.passes.Go(func() { l.fly(ctx, f, c) })
-		}
-	}
+	l.mu.Lock()
+	l.start(ctx, claims)
+	l.mu.Unlock()
 	if len(claims) == batch {
 		return true, nil
 	}
@@ -298,11 +301,21 @@ func (l *Loop) room(ctx context.Context) bool {
 	}
 }
 
+// start begins a pass for each claim. Called with mu.
+func (l *Loop) start(ctx context.Context, claims []ajar.Claim) {
+	for _, c := range claims {
+		if f, ok := l.launch(c); !ok {
+			l.passes.Go(func() { l.decline(ctx, c) })
+		} else if f != nil {
+			l.passes.Go(func() { l.fly(ctx, f, c) })
+		}
+	}
+}
+
 // launch enters a flight among those under way. Where one over the same endpoint has not landed yet, that one goes on
 // with the claim, and there is none to start. Not ok if the endpoint has to wait: those that fail fill their half.
+// Called with mu.
 func (l *Loop) launch(c ajar.Claim) (f *flight, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	id := c.Endpoint.ID
 	if f := l.flying[id]; f != nil {
 		f.then = &c

@@ -45,6 +45,9 @@ func (l *Loop) pass(ctx context.Context, c ajar.Claim) (due time.Time) {
 		return due
 	}
 	if !w.waits() {
+		if l.spent(ctx, c) {
+			return w.lost(ctx, "begin", ajar.Errorf(ajar.Conflict, "the claim is about to end"))
+		}
 		w.carry(ctx)
 		if ctx.Err() != nil {
 			l.drop(id) // stopping; nothing is known of what the firewall has

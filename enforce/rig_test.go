@@ -79,9 +79,10 @@ func (r *rig) halt() {
 	}
 }
 
-// update writes to the store and wakes the loop, as a verb does.
+// update writes to the store and has the loop go on from there, as a verb does.
 func (r *rig) update(fn func(tx ajar.Tx) error, wake ...ajar.EndpointID) {
 	r.t.Helper()
+	var begun func()
 	err := r.store.Update(context.Background(), func(tx ajar.Tx) error {
 		if err := fn(tx); err != nil {
 			return err
@@ -91,12 +92,14 @@ func (r *rig) update(fn func(tx ajar.Tx) error, wake ...ajar.EndpointID) {
 				return err
 			}
 		}
-		return nil
+		var err error
+		begun, err = r.loop.Take(tx, wake...)
+		return err
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.loop.Wake(wake...)
+	begun()
 }
 
 func machine(name string) ajar.ID {

@@ -273,7 +273,11 @@ func TestOutageOfTheStoreOpensNothing(t *testing.T) {
 		id := r.lease(ep, time.Minute)
 		after(0)
 		broken.set(true)
+		loop := r.loop
+		r.loop = r.newLoop("another") // that does not run: the verb came to a replica that reaches the database
 		late := r.lease(ep, time.Hour, func(l *ajar.Lease) { l.Sources[0] = elsewhere })
+		r.loop = loop
+		r.loop.Wake(ep)
 		after(30 * time.Second)
 		r.wantOpen(ep, true)
 		if r.fw.Host(ep).Open(elsewhere.Addr(), ssh) {

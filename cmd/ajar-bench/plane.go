@@ -79,7 +79,7 @@ func servePlane(ctx context.Context, dsn string, in io.Reader, out io.Writer) er
 		return err
 	}
 	loop := &enforce.Loop{Store: st, Clock: time.Now, Log: log, Owner: "bench", Enforcers: map[string]ajar.Enforcer{"fake": fake.New(time.Now)}}
-	b := broker.New(broker.Config{Store: st, Clock: time.Now, NewID: uuid.NewString, Log: log, Wake: loop.Wake})
+	b := broker.New(broker.Config{Store: st, Clock: time.Now, NewID: uuid.NewString, Log: log, Wake: loop.Wake, Take: loop.Take})
 	auth := authn.New(authn.Config{Store: st, Clock: time.Now})
 	server := arm.New(arm.Config{Broker: b, Auth: auth, Clock: time.Now, Log: log, CA: ca.PEM()})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

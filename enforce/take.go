@@ -1,0 +1,66 @@
+package enforce
+
+import (
+	"context"
+
+	"github.com/ajar-access/ajar"
+)
+
+// takeMost is how many endpoints one verb may have claimed by itself; where there are more, claiming them in batches is
+// cheaper, and holds up nobody else's Update.
+const takeMost = 8
+
+// Take claims endpoints that a verb marked due, inside that verb's own Update: then their passes begin with its commit
+// and need none of their own before the firewall is driven. The verb calls begun after the commit, and nothing if there
+// is none. What cannot be taken is woken then: a loop that does not run, or that is at work on the endpoint, takes
+// nothing, nor may a replica that is not the endpoint's home.
+func (l *Loop) Take(tx ajar.Tx, eps ...ajar.EndpointID) (begun func(), err error) {
+	l.init()
+	now := l.Clock()
+	var claims []ajar.Claim
+	var rest []ajar.EndpointID
+	for _, id := range eps {
+		if len(eps) > takeMost || !l.free(id) {
+			rest = append(rest, id)
+			continue
+		}
+		c, ok, err := tx.Claim(id, now, l.Hold, l.Owner)
+		switch {
+		case err != nil:
+			return nil, err
+		case ok:
+			claims = append(claims, c)
+		default:
+			rest = append(rest, id)
+		}
+	}
+	return func() {
+		l.begin(claims)
+		if len(rest) > 0 {
+			l.Wake(rest...)
+		}
+	}, nil
+}
+
+// free reports whether a pass over id could begin now.
+func (l *Loop) free(id ajar.EndpointID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.running != nil && l.flying[id] == nil && len(l.flying) < l.Width
+}
+
+// begin starts the passes of claims that are durable. If the loop has stopped meanwhile they stand until they end, as
+// after a crash.
+func (l *Loop) begin(claims []ajar.Claim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running != nil && l.running.Err() == nil {
+		l.start(l.running, claims)
+	}
+}
+
+// spent reports whether the firewall could be under way with c still when c ends: the commit that made it durable, or
+// the reading after it, took too long.
+func (l *Loop) spent(ctx context.Context, c ajar.Claim) bool {
+	return c.Until.Sub(l.Clock()) < l.ApplyTimeout && ctx.Err() == nil
+}

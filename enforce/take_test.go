@@ -1,0 +1,124 @@
+package enforce_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/enforce"
+)
+
+// Two replicas take what verbs on both of them write. Never are two calls for one endpoint under way, and nothing that
+// was written is forgotten.
+func TestTwoReplicasTakeOneEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		o := &overlap{Firewall: r.fw, under: map[ajar.EndpointID]int{}, during: func() { <-time.After(3 * time.Millisecond) }}
+		r.loop.Enforcers["fake"] = o
+		one, two := r.loop, r.newLoop("two")
+		two.Enforcers["fake"] = o
+		done := make(chan error, 1)
+		go func() { done <- two.Run(t.Context()) }()
+		r.run()
+		ep := r.endpoint("vm1")
+		var ids []ajar.LeaseID
+		for i := range 100 {
+			r.loop = []*enforce.Loop{one, two}[i%2]
+			ids = append(ids, r.lease(ep, time.Hour))
+			<-time.After(time.Duration(i%7) * time.Millisecond)
+		}
+		r.loop = one
+		after(20 * time.Second)
+		for _, id := range ids {
+			r.want(id, ajar.Open, "")
+		}
+		if o.most != 1 {
+			t.Fatalf("%d calls at once for one endpoint", o.most)
+		}
+	})
+}
+
+// Only the home of an endpoint takes it, also when the verb runs elsewhere; and whoever becomes its home takes it then.
+func TestOnlyTheHomeTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.run()
+		ep := r.endpoint("vm1")
+		after(0)
+		home := func(owner string) {
+			r.update(func(tx ajar.Tx) error { return tx.SetHome(ep, owner, r.now().Add(time.Minute)) })
+		}
+		home("elsewhere")
+		id := r.lease(ep, time.Hour)
+		after(20 * time.Second)
+		r.want(id, ajar.Opening, "")
+		home("one")
+		r.lease(ep, time.Hour)
+		after(0)
+		r.want(id, ajar.Open, "")
+	})
+}
+
+// A replica that dies between the commit that claimed and the first step of the pass leaves nothing behind that another
+// does not find.
+func TestWhatTheDeadTookIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.run()
+		ep := r.endpoint("vm1")
+		after(time.Second)
+		r.loop.Failpoint = func(enforce.Step, ajar.EndpointID) error { return errors.New("dead") }
+		id := r.lease(ep, time.Hour)
+		after(time.Second)
+		r.want(id, ajar.Opening, "")
+		r.halt()
+		two := r.newLoop("two")
+		done := make(chan error, 1)
+		go func() { done <- two.Run(t.Context()) }()
+		after(10 * time.Second)
+		r.want(id, ajar.Opening, "") // the claim stands
+		after(10 * time.Second)
+		r.want(id, ajar.Open, "")
+	})
+}
+
+// A commit that takes nearly as long as the claim leaves no time to drive the firewall: it is claimed anew.
+func TestAClaimThatIsNearlyOverIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var calls []time.Time
+		r.loop.Enforcers["fake"] = &overlap{Firewall: r.fw, under: map[ajar.EndpointID]int{}, during: func() { calls = append(calls, time.Now()) }}
+		r.run()
+		ep := r.endpoint("vm1")
+		after(time.Second)
+		calls = nil
+		l := r.newLease(ep, time.Hour)
+		var begun func()
+		err := r.store.Update(context.Background(), func(tx ajar.Tx) (err error) {
+			if err := errors.Join(tx.Put(&l), tx.MarkDue(ep, l.Start)); err != nil {
+				return err
+			}
+			begun, err = r.loop.Take(tx, ep)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(12 * time.Second)
+		claims := 0
+		r.loop.Failpoint = func(s enforce.Step, _ ajar.EndpointID) error {
+			if s == enforce.StepClaimed {
+				claims++
+			}
+			return nil
+		}
+		begun()
+		after(time.Second)
+		if r.want(l.ID, ajar.Open, ""); claims != 2 || len(calls) != 1 {
+			t.Fatalf("%d claims and %d calls of the firewall, want 2 and 1", claims, len(calls))
+		}
+	})
+}
