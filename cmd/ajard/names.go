@@ -54,3 +54,16 @@ func machineAddresses() (list []string) {
 	}
 	return list
 }
+
+// reachedAt is where listeners are reached: one that listens everywhere is so at each of the machine's addresses.
+func reachedAt(listeners []netip.AddrPort, machine []string) (list []netip.AddrPort) {
+	for _, l := range listeners {
+		list = append(list, l)
+		for i := 0; l.Addr().IsUnspecified() && i < len(machine); i++ {
+			if a, err := netip.ParseAddr(machine[i]); err == nil {
+				list = append(list, netip.AddrPortFrom(a, l.Port()))
+			}
+		}
+	}
+	return list
+}

@@ -105,7 +105,7 @@ func openPlane(ctx context.Context, c *Config, e env, listeners []netip.AddrPort
 	c.derive()
 	log := newLog(c, e)
 	steady := newSteady(log)
-	p := &plane{cfg: c, log: log, clock: steady.now, listeners: listeners, group: func(f func() error) { go f() }} //nolint:errcheck // replaced by serve's
+	p := &plane{cfg: c, log: log, clock: steady.now, listeners: reachedAt(listeners, machineAddresses()), group: func(f func() error) { go f() }} //nolint:errcheck // replaced by serve's
 	var folder string
 	if p.store, folder, err = openStore(ctx, c, e, p.log, p.clock); err != nil {
 		return nil, err
