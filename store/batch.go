@@ -17,6 +17,7 @@ type batch struct {
 	store     *Store
 	updates   []*update
 	sure      bool // no statement may be answered before its outcome is known
+	slow      bool // for that
 	finished  bool
 	committed bool
 
@@ -60,9 +61,9 @@ func (b *batch) runTogether() (fault error) {
 	})
 }
 
-// more takes another Update in, unless there are enough or these run for the second time.
+// more takes another Update in, unless there are enough or these have to wait for each answer.
 func (b *batch) more() *update {
-	if b.sure || len(b.updates) >= b.writer.max {
+	if b.slow || len(b.updates) >= b.writer.max {
 		return nil
 	}
 	return b.writer.next()
@@ -80,8 +81,9 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 	if b.c, fault = b.store.db.writer(ctx); fault != nil {
 		return fault
 	}
+	b.c.careful(b.sure)
 	if b.sure && b.c.guesses() {
-		b.c = sureConn{b.c}
+		b.c, b.slow = sureConn{b.c}, true
 	}
 	defer func() {
 		if b.begun {

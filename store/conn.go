@@ -17,6 +17,9 @@ type conn interface {
 	guesses() bool
 	// query runs q and calls each with every row it gives.
 	query(ctx context.Context, q string, args []any, each func(row) error) error
+	// careful says whether each part must be able to go alone, from the next begin on. Otherwise undo may fail with
+	// errGuess, and all must be run again carefully.
+	careful(bool)
 	// part begins a part of a write transaction that can be undone without the rest. undo does that, and says whether
 	// the whole transaction went because nothing else was in it; keep joins the part to the rest.
 	part()

@@ -87,7 +87,7 @@ func (t *tx) ListDocs(kind ajar.DocKind, f ajar.Filter, each func(decode func(in
 
 // page reads up to n documents and says whether there are more.
 func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (page []found, more bool, err error) {
-	for _, part := range parts(f) {
+	for _, part := range parts(kind, f) {
 		q, args, err := listQuery(kind, part, o, n+1, last)
 		if err != nil {
 			return nil, false, err
@@ -111,8 +111,8 @@ func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) 
 
 // parts takes a list of several states apart where it is by states alone: the index of states has each in order of key,
 // and no index has several.
-func parts(f ajar.Filter) (parts []ajar.Filter) {
-	if len(f.States) < 2 || f.Scope != "" || f.Owner != "" || f.Ref != "" || f.After != nil || !f.UntilBefore.IsZero() {
+func parts(kind ajar.DocKind, f ajar.Filter) (parts []ajar.Filter) {
+	if kind == ajar.KindLease || len(f.States) < 2 || f.Scope != "" || f.Owner != "" || f.Ref != "" || f.After != nil || !f.UntilBefore.IsZero() {
 		return []ajar.Filter{f}
 	}
 	for _, s := range slices.Compact(slices.Sorted(slices.Values(f.States))) {
@@ -189,7 +189,8 @@ func (w *terms) scope(scope ajar.ID) {
 	w.and("scope <> ''")
 }
 
-// Which states the index of states leaves out: those that most documents end in.
+// Which states the index of states leaves out: those that most documents end in. A lease is Closed as soon as it has no
+// end any more.
 var unindexedStates = []string{"", "Approved", "Closed"}
 
 // where makes f a condition. What looks redundant in it repeats the condition of a partial index, which a database
@@ -201,10 +202,11 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 	}
 	w := &terms{}
 	switch {
-	case f.Ref != "" && kind == ajar.KindLease:
-		w.and("kind || '' = " + k) // as the index by ref has it; and no index by kind tempts the planner
-	case f.After != nil:
+	case kind == ajar.KindLease && (f.Ref != "" || byLife(f)):
+		w.and("kind || '' = " + k) // as the indexes of leases have it; and no index by kind tempts the planner
+	case f.After != nil && kind != ajar.KindLease && kind != ajar.KindRequest:
 		w.and("'' || kind = " + k) // which leaves the index by seq
+		w.and("kind NOT IN ('lease', 'request')")
 	default:
 		w.and("kind = " + k)
 	}
@@ -218,9 +220,12 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 	if f.Ref != "" {
 		w.ref(kind, f)
 	}
-	w.states(f.States)
+	w.states(kind, f.States)
 	if !f.UntilBefore.IsZero() {
 		w.add("until <= ", floor(f.UntilBefore))
+		if kind != ajar.KindLease {
+			w.and("kind <> 'lease'")
+		}
 	}
 	if f.After != nil {
 		w.add("seq > ", *f.After)
@@ -233,8 +238,19 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 	return w, nil
 }
 
-// ref finds what belongs to something. A request's ref is its scope and is not
-// kept twice; a lease's index goes on with
+// byLife reports whether leases are to be found among those that are not Closed, by nothing but that.
+func byLife(f ajar.Filter) bool {
+	if f.Scope != "" || f.Owner != "" || f.Ref != "" || f.After != nil {
+		return false
+	}
+	return !f.UntilBefore.IsZero() || (len(f.States) > 0 && !anyUnindexed(f.States))
+}
+
+func anyUnindexed(states []string) bool {
+	return slices.ContainsFunc(states, func(s string) bool { return slices.Contains(unindexedStates, s) })
+}
+
+// ref finds what belongs to something. A request's ref is its scope and is not kept twice; a lease's index goes on with
 // the state, so that the live ones of an endpoint, and those that changed, are found without its history.
 func (w *terms) ref(kind ajar.DocKind, f ajar.Filter) {
 	if kind == ajar.KindRequest {
@@ -253,7 +269,7 @@ func (w *terms) ref(kind ajar.DocKind, f ajar.Filter) {
 	}
 }
 
-func (w *terms) states(states []string) {
+func (w *terms) states(kind ajar.DocKind, states []string) {
 	switch len(states) {
 	case 0:
 		return
@@ -262,12 +278,14 @@ func (w *terms) states(states []string) {
 	default:
 		w.in("state", states)
 	}
-	for _, s := range states {
-		if slices.Contains(unindexedStates, s) {
-			return
-		}
+	if anyUnindexed(states) {
+		return
 	}
-	w.and("state NOT IN ('', 'Approved', 'Closed')")
+	if kind == ajar.KindLease {
+		w.and("until > -9223372036854775807") // as all those are that are not Closed
+		return
+	}
+	w.and("state NOT IN ('', 'Approved') AND kind <> 'lease'")
 }
 
 // cursor is the place after d in a list of that order.

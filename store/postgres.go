@@ -262,6 +262,8 @@ func (c *postgresConn) send(ctx context.Context, last func(pgx.BatchResults) err
 	return nil
 }
 
+func (c *postgresConn) careful(bool) {}
+
 func (c *postgresConn) part() { c.armed, c.from, c.sent, c.saved = true, len(c.queue), false, false }
 
 func (c *postgresConn) undo(ctx context.Context) (whole bool, err error) {

@@ -158,7 +158,11 @@ type sqliteConn struct {
 	dirty bool // the transaction has writes of parts that were kept
 	wrote bool // the part has written
 	saved bool // the part has a savepoint
+	wary  int  // for how many transactions yet parts have savepoints
 }
+
+// How many transactions are run with savepoints after one in which they were missed.
+const waryFor = 20
 
 func (c *sqliteConn) begin(_ context.Context, write bool) error {
 	q := "BEGIN"
@@ -166,11 +170,19 @@ func (c *sqliteConn) begin(_ context.Context, write bool) error {
 		q = "BEGIN IMMEDIATE"
 	}
 	c.armed, c.dirty, c.wrote, c.saved = false, false, false, false
+	c.wary = max(c.wary-1, 0)
 	_, err := c.run(q, nil)
 	return err
 }
 
-// part, undo and keep make a savepoint only where there is something before it that must stay.
+func (c *sqliteConn) careful(on bool) {
+	if on {
+		c.wary = waryFor
+	}
+}
+
+// part, undo and keep do without savepoints as long as nobody is refused after writing, which is rare: with one, every
+// page that a part changes is copied first.
 func (c *sqliteConn) part() { c.armed, c.wrote, c.saved = true, false, false }
 
 func (c *sqliteConn) undo(ctx context.Context) (whole bool, err error) {
@@ -179,6 +191,8 @@ func (c *sqliteConn) undo(ctx context.Context) (whole bool, err error) {
 		if _, err = c.run("ROLLBACK TO part", nil); err == nil {
 			_, err = c.run("RELEASE part", nil)
 		}
+	case c.wrote && c.dirty:
+		err = errGuess
 	case c.wrote:
 		whole, err = true, c.rollback(ctx)
 	}
@@ -198,7 +212,7 @@ func (c *sqliteConn) keep(context.Context) (err error) {
 func (c *sqliteConn) exec(_ context.Context, q string, args ...any) (int64, error) {
 	if c.armed && !c.wrote {
 		c.wrote = true
-		if c.dirty {
+		if c.dirty && c.wary > 0 {
 			if _, err := c.run("SAVEPOINT part", nil); err != nil {
 				return 0, err
 			}

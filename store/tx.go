@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -145,6 +146,9 @@ func (t *tx) Put(d ajar.Doc) error {
 	}
 	seq, stamp := t.w.seq+1, d.Stamped()
 	p := put{kind: kind, Entry: e, seq: seq, rev: stamp.Rev, scope: scopeColumn(e.Scope), until: untilColumn(e.Until), body: body}
+	if e.Kind == ajar.KindLease && p.until == nil && e.State != string(ajar.Closed) {
+		p.until = int64(math.MaxInt64) // it is found among those that are not Closed
+	}
 	if e.Kind == ajar.KindRequest {
 		p.Ref = "" // it is the scope
 	}

@@ -1,6 +1,6 @@
 -- Every kind of document lives in docs. A scope is kept with a slash at its end, so that "this and everything below"
--- is one range. Leases and requests are written most often, so the indexes leave them out where others serve, and the
--- states that most of them end in are found by no index of states.
+-- is one range. Leases and requests are written most often, so the indexes leave them out where others serve: leases
+-- by state are found among those that have an end, and the states that most requests end in by no index.
 CREATE TABLE docs (
     {rowid}
     kind  {text}  NOT NULL,
@@ -15,12 +15,13 @@ CREATE TABLE docs (
     doc   {bytes} NOT NULL
 );
 CREATE UNIQUE INDEX docs_key ON docs (kind, key);
-CREATE INDEX docs_seq ON docs (seq);
+CREATE INDEX docs_seq ON docs (seq) WHERE kind NOT IN ('lease', 'request');
 CREATE INDEX docs_scope ON docs (kind, scope, key) WHERE scope <> '';
 CREATE INDEX docs_owner ON docs (owner, kind, key) WHERE owner <> '';
 CREATE INDEX docs_ref ON docs (kind, ref, key) WHERE ref <> '' AND kind <> 'lease';
-CREATE INDEX docs_state ON docs (kind, state, key) WHERE state NOT IN ('', 'Approved', 'Closed');
-CREATE INDEX docs_until ON docs (kind, until, key) WHERE until IS NOT NULL;
+CREATE INDEX docs_state ON docs (kind, state, key) WHERE state NOT IN ('', 'Approved') AND kind <> 'lease';
+CREATE INDEX docs_until ON docs (kind, until, key) WHERE until IS NOT NULL AND kind <> 'lease';
+CREATE INDEX docs_live ON docs (until, key, state) WHERE kind || '' = 'lease' AND until IS NOT NULL;
 CREATE INDEX docs_lease ON docs (ref, state, seq) WHERE kind || '' = 'lease';
 
 -- When each endpoint must be looked at, and who is looking. Narrow, because claims rewrite it all the time.
