@@ -146,8 +146,8 @@ func (t *txn) about(l *ajar.Lease) {
 	t.detail("machine", string(l.Target))
 }
 
-// Extend moves the end of every live lease of a request, all of them or none: one's own (with PolicyInitiate), or with
-// RequestExtend at its policy. The same leases go on without a gap, never beyond the longest duration counted from
+// Extend moves the end of every live lease of a request, all of them or none: one's own (with PolicyInitiate, and
+// MachineRead on each machine, as when asking), or with RequestExtend at its policy, while who asked still may. The same leases go on without a gap, never beyond the longest duration counted from
 // their first start, and only while the policy still offers them.
 func (b *Broker) Extend(ctx context.Context, who ajar.Caller, id ajar.RequestID, to Extension) (*Outcome, error) {
 	key, bad := guid("the request", string(id))
@@ -248,6 +248,13 @@ func (t *txn) extend(r *ajar.Request, l *ajar.Lease, to Extension) error {
 	}
 	if !end.After(l.End) {
 		return ajar.Errorf(ajar.Invalid, "the lease runs until %s already; close it to end it sooner", l.End.Format(time.RFC3339))
+	}
+	if t.self(l.Requester) {
+		if err := t.linked(ajar.MachineRead, l.Target); err != nil {
+			return err
+		}
+	} else if err := t.stillMay(r); err != nil {
+		return err
 	}
 	p, err := t.rules(l.Policy, []ajar.Ask{{Target: l.Target}})
 	if err != nil {

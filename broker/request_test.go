@@ -258,6 +258,29 @@ func TestWhoLostTheRightToAskIsNotGrantedLater(t *testing.T) {
 	p.refused(ajar.Conflict, err, "may not any longer")
 }
 
+func TestWhoLostTheRightToAskIsNotExtended(t *testing.T) {
+	p := newPlane(t)
+	p.standard()
+	v := vm(group, "vm1")
+	alice := p.user("alice")
+	at := p.assign(alice.Principal, rbac.JITRequester, pol)
+	read := p.assign(alice.Principal, rbac.Reader, v)
+	o := p.granted(alice, ask(v, 22, time.Hour))
+	more := broker.Extension{By: time.Minute}
+	_, err := p.b.Extend(ctx, alice, o.Request.ID, more)
+	p.must(err)
+	_, err = p.b.DeleteRoleAssignment(ctx, p.owner, read.ID)
+	p.must(err)
+	_, err = p.b.Extend(ctx, alice, o.Request.ID, more)
+	p.refused(ajar.Forbidden, err, string(ajar.MachineRead))
+	_, err = p.b.ExtendLease(ctx, p.owner, o.Leases[0].ID, more)
+	p.refused(ajar.Conflict, err, "may not any longer")
+	_, err = p.b.DeleteRoleAssignment(ctx, p.owner, at.ID)
+	p.must(err)
+	_, err = p.b.Extend(ctx, alice, o.Request.ID, more)
+	p.refused(ajar.Forbidden, err)
+}
+
 func TestDenyWithdrawAndLapse(t *testing.T) {
 	p := newPlane(t)
 	p.standard(approvals(1))
