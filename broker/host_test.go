@@ -110,6 +110,27 @@ func TestCertificatesRotate(t *testing.T) {
 	p.refused(ajar.Unauthenticated, err)
 }
 
+func TestHostThatLeftIsForgotten(t *testing.T) {
+	p := newPlane(t)
+	j := p.standard()
+	o := p.granted(p.requester("alice"))
+	p.must(p.b.LeaveHost(ctx, j.Endpoint.ID))
+	p.wants(o.Leases[0].ID, ajar.Closed, ajar.ReasonGone)
+	_, err := p.b.CheckIdentity(ctx, j.Endpoint.ID, j.Identity.Serial)
+	p.refused(ajar.Unauthenticated, err, "removed")
+	if _, told := p.removed[j.Endpoint.ID]; told {
+		t.Error("it is told what it told")
+	}
+	if e := p.recorded(ajar.HostLeft, ajar.Accepted); e.Scope != vm(group, "vm1") || e.Endpoint != j.Endpoint.ID {
+		t.Errorf("%+v", e)
+	}
+	if e := p.recorded(ajar.GuardLifted, ajar.Accepted); e.Details["ports"] != "22/TCP" {
+		t.Errorf("%+v", e)
+	}
+	p.refused(ajar.NotFound, p.b.LeaveHost(ctx, "nonesuch"))
+	p.host(vm(group, "vm1"))
+}
+
 func TestRemovedHostIsRevokedAndItsLeasesAreUnverified(t *testing.T) {
 	p := newPlane(t)
 	j := p.standard()

@@ -340,14 +340,36 @@ func (b *Broker) RemoveHost(ctx context.Context, who ajar.Caller, target ajar.ID
 	})
 }
 
-// dropHost forgets an endpoint of m: its identity is revoked, its leases are closed, unseen. To lift its guard is to
-// release it, whatever else one may.
+// LeaveHost forgets a host that its own administrator took out. Neither guard nor openings are there any longer.
+func (b *Broker) LeaveHost(ctx context.Context, ep ajar.EndpointID) error {
+	return b.do(ctx, ajar.Plane, op{action: ajar.HostLeft}, func(t *txn) error {
+		t.event.Endpoint = ep
+		id, err := ajar.Get[ajar.HostIdentity](t, string(ep))
+		if err != nil {
+			return err
+		}
+		t.event.Scope, t.event.Message = id.Target, "the host's administrator took it out; its ports are no longer guarded"
+		m, err := t.target(id.Target)
+		if err != nil {
+			return err
+		}
+		return t.forgetHost(m, ep, true)
+	})
+}
+
+// dropHost forgets an endpoint of m and tells its host. To lift its guard is to release it, whatever else one may.
 func (t *txn) dropHost(m *ajar.Target, ep ajar.EndpointID, lift bool) error {
 	if lift {
 		if err := t.linked(ajar.GuardRelease, m.ID); err != nil {
 			return err
 		}
 	}
+	t.tellRemoved(ep, lift)
+	return t.forgetHost(m, ep, lift)
+}
+
+// forgetHost revokes the identity of an endpoint of m and closes its leases, unseen.
+func (t *txn) forgetHost(m *ajar.Target, ep ajar.EndpointID, lift bool) error {
 	id, err := ajar.Get[ajar.HostIdentity](t, string(ep))
 	if err == nil && id.Revoked.IsZero() {
 		id.Revoked, id.Lift = t.now, lift
@@ -378,7 +400,6 @@ func (t *txn) dropHost(m *ajar.Target, ep ajar.EndpointID, lift bool) error {
 	t.event.Endpoint = ep
 	t.detail("guard", map[bool]string{true: "lifted", false: "kept"}[lift])
 	m.Endpoints = slices.DeleteFunc(m.Endpoints, func(x ajar.EndpointID) bool { return x == ep })
-	t.tellRemoved(ep, lift)
 	return t.Put(m)
 }
 

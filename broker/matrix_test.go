@@ -165,6 +165,7 @@ var unasked = map[string]string{
 	"Record":        "the plane's own parts",
 	"Join":          "the join token is the authorization",
 	"Renew":         "the host's certificate is the authorization",
+	"LeaveHost":     "the host's certificate is the authorization",
 	"CheckIdentity": "says whether a certificate is one",
 }
 

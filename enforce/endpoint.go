@@ -58,7 +58,7 @@ func (w *work) endpoint(tx ajar.Tx) error {
 			continue
 		}
 		err := tx.Append(ajar.Event{Time: milli(w.done), Action: ajar.GuardRolledBack, Outcome: ajar.Happened, Scope: ep.Target, Endpoint: ep.ID,
-			Message: "not confirmed in time", Details: map[string]string{"port": g.Port.String(), "confirmBy": stamp(g.ConfirmBy)}})
+			Message: "not confirmed in time", Details: map[string]string{"port": g.Port.String(), "count": "1", "confirmBy": stamp(g.ConfirmBy)}})
 		if err != nil {
 			return err
 		}

@@ -316,6 +316,27 @@ func TestProbesAndMetrics(t *testing.T) {
 	}
 }
 
+// metric is the value of a metric without labels.
+func (p *program) metric(name string) string {
+	p.t.Helper()
+	pem, err := client.FetchCA(p.t.Context(), p.url, p.ca, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := trusting(p.t, pem).Get(p.url + "/metrics")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(b), "\n"+name+" ")
+	value, _, _ := strings.Cut(after, "\n")
+	return value
+}
+
 func TestMetricsAreNotForWhoComesThroughAProxy(t *testing.T) {
 	p := newMachine(t, "").serve()
 	pem, err := client.FetchCA(t.Context(), p.url, p.ca, nil)

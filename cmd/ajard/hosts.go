@@ -50,7 +50,7 @@ func (h *hosts) hub() *agent.Hub {
 		Clock: h.p.clock, Log: h.p.log,
 		Server:   func() (*tls.Certificate, error) { return h.server.Certificate(nil) },
 		CA:       func() []*x509.Certificate { return []*x509.Certificate{h.p.ca.Certificate()} },
-		Identify: h.identify, Join: h.join, Renew: h.renew, Home: h.home,
+		Identify: h.identify, Join: h.join, Renew: h.renew, Home: h.home, Left: h.leave,
 		Settings: func(ajar.EndpointID) agent.Settings { return agent.Settings{NoBreakGlass: h.p.cfg.BreakGlass == "off"} },
 	}
 }
@@ -103,6 +103,11 @@ func (h *hosts) join(ctx context.Context, j agent.Joining) (agent.Joined, error)
 	}
 	h.awaitGone(ctx, got.Endpoint.ID)
 	return agent.Joined{Endpoint: got.Endpoint.ID, Certificate: pem}, nil
+}
+
+// leave forgets a host that was taken out on the host itself.
+func (h *hosts) leave(ctx context.Context, ep ajar.EndpointID) error {
+	return h.p.broker.LeaveHost(ctx, ep)
 }
 
 func (h *hosts) renew(ctx context.Context, ep ajar.EndpointID, csr *x509.CertificateRequest) ([]byte, error) {

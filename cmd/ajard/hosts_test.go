@@ -159,6 +159,45 @@ func TestARemovedHostThatWasAwayHearsIt(t *testing.T) {
 	h.Close()
 }
 
+// TestAHostThatLeavesIsForgotten: nobody takes it for guarded or unreachable, and another may join without replacing it.
+func TestAHostThatLeavesIsForgotten(t *testing.T) {
+	m := newMachine(t, "")
+	p := m.serve()
+	admin := p.mustLogin("admin", once.FindString(p.stderr.String()))
+	h := p.join(admin, false)
+	p.policy(admin)
+	p.open(admin, "192.0.2.1")
+	if untold, err := h.Leave(t.Context()); err != nil || untold != nil {
+		t.Fatalf("%v, untold %v", err, untold)
+	}
+	if rs := h.firewall.Host(h.endpoint).Rules(); len(rs.Guard)+len(rs.Allow) != 0 {
+		t.Errorf("left behind: %+v", rs)
+	}
+	if hosts, err := client.Collect(admin.Hosts(t.Context(), ajar.Root)); err != nil || len(hosts) != 0 {
+		t.Errorf("hosts: %+v, %v", hosts, err)
+	}
+	es, err := client.Collect(admin.Events(t.Context(), client.EventQuery{Scope: vm}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range []ajar.Action{ajar.HostLeft, ajar.GuardLifted, ajar.LeaseClosed} {
+		n := 0
+		for _, e := range es {
+			if e.Action == action {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d events %s", n, action)
+		}
+	}
+	if got := p.metric("ajar_guards_lifted_total"); got != "1" {
+		t.Errorf("guards lifted: %s", got)
+	}
+	p.join(admin, false)
+	p.open(admin, "192.0.2.1")
+}
+
 // TestStopAnswersWhoWaits: a client that waits for a port hears where it stands, and the plane ends at once.
 func TestStopAnswersWhoWaits(t *testing.T) {
 	m := newMachine(t, "")

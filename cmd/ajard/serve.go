@@ -116,7 +116,7 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 		JoinCommand: p.joinCommand(), LogKey: key.Public().(ed25519.PublicKey), Observe: p.metrics.observe,
 		Export: func(ctx context.Context, from int64, w io.Writer) error { return exportLog(ctx, p.store, from, w) },
 	})
-	p.changes.listen(surface.Changed, surface.Logged)
+	p.changes.listen(listener{surface.Changed, surface.Logged, p.metrics.liftedGuards})
 	p.metrics.registry.MustRegister(newGauges(p))
 	token, err := p.cfg.Metrics.Token.read(p.cfg.dir, e.getenv)
 	if err != nil {

@@ -258,7 +258,6 @@ func TestLeave(t *testing.T) {
 	if got, _ := m.mem.Observe(t.Context(), ajar.Endpoint{}); len(got.Guard)+len(got.Allow) != 0 {
 		t.Errorf("left behind: %v", got)
 	}
-	p.report(ajar.HostLeft)
 	if err := <-m.done; err != nil {
 		t.Errorf("run ended with %v", err)
 	}
