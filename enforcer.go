@@ -73,7 +73,8 @@ type Report struct {
 }
 
 // Reporter is the power to notice things. Reports are handed to fn, which returns nil once the report is durable, so
-// that what a host journalled can be forgotten there.
+// that what a host journalled can be forgotten there. Calls of fn for one endpoint do not overlap; for different ones
+// they may.
 type Reporter interface {
 	Report(ctx context.Context, fn func(Report) error) error
 }

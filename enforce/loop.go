@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,7 @@ type Loop struct {
 	wake   chan struct{} // claim now
 	rearm  chan struct{} // something is due sooner than the timer says
 	freed  chan struct{}
+	loads  chan struct{} // one for each endpoint that is read as a whole
 	passes sync.WaitGroup
 
 	mu      sync.Mutex
@@ -62,6 +64,7 @@ type Loop struct {
 type flight struct {
 	again   bool        // it was woken meanwhile
 	limping bool        // its endpoint failed before
+	taken   bool        // by a verb: somebody waits
 	then    *ajar.Claim // claimed anew, between the end of the claim before and the end of this flight
 }
 
@@ -86,6 +89,7 @@ func (l *Loop) init() {
 			l.Owner = "ajard"
 		}
 		l.wake, l.rearm, l.freed = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+		l.loads = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 		l.plans, l.flying = map[ajar.EndpointID]*plan{}, map[ajar.EndpointID]*flight{}
 		l.woken, l.trouble = map[ajar.EndpointID]bool{}, map[ajar.EndpointID]bool{}
 	})
@@ -246,7 +250,7 @@ func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 		return false, err
 	}
 	l.mu.Lock()
-	l.start(ctx, claims)
+	l.start(ctx, claims, false)
 	l.mu.Unlock()
 	if len(claims) == batch {
 		return true, nil
@@ -301,12 +305,13 @@ func (l *Loop) room(ctx context.Context) bool {
 	}
 }
 
-// start begins a pass for each claim. Called with mu.
-func (l *Loop) start(ctx context.Context, claims []ajar.Claim) {
+// start begins a pass for each claim; taken says that verbs claimed them. Called with mu.
+func (l *Loop) start(ctx context.Context, claims []ajar.Claim, taken bool) {
 	for _, c := range claims {
 		if f, ok := l.launch(c); !ok {
 			l.passes.Go(func() { l.decline(ctx, c) })
 		} else if f != nil {
+			f.taken = taken
 			l.passes.Go(func() { l.fly(ctx, f, c) })
 		}
 	}
@@ -355,7 +360,7 @@ func (l *Loop) fly(ctx context.Context, f *flight, c ajar.Claim) {
 	id := c.Endpoint.ID
 	var due time.Time
 	for next := &c; next != nil; {
-		due = l.pass(ctx, *next)
+		due = l.pass(ctx, *next, f.taken)
 		l.mu.Lock()
 		next, f.then = f.then, nil
 		if next == nil {

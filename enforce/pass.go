@@ -32,13 +32,14 @@ type work struct {
 var errCrash = errors.New("failpoint")
 
 // pass makes one claimed endpoint agree with the store and returns when it is due again; zero if somebody else knows.
-func (l *Loop) pass(ctx context.Context, c ajar.Claim) (due time.Time) {
+// taken says that somebody waits for it.
+func (l *Loop) pass(ctx context.Context, c ajar.Claim, taken bool) (due time.Time) {
 	id := c.Endpoint.ID
 	w := &work{l: l, claim: c, ep: c.Endpoint, plan: l.plan(id), began: l.Clock()}
 	if !l.at(StepClaimed, id) {
 		return due
 	}
-	if err := w.read(ctx); err != nil {
+	if err := w.read(ctx, taken); err != nil {
 		return w.lost(ctx, "read leases", err)
 	}
 	if !l.at(StepRead, id) {
@@ -115,8 +116,17 @@ func (l *Loop) drop(id ajar.EndpointID) {
 }
 
 // read brings the plan up to what is stored: everything that is not final at first, what was written since afterwards.
-func (w *work) read(ctx context.Context) error {
+// Few are read as a whole at a time: after a start all of them are, and those that somebody waits for come first.
+func (w *work) read(ctx context.Context, taken bool) error {
 	p := w.plan
+	if !p.loaded && !taken {
+		select {
+		case w.l.loads <- struct{}{}:
+			defer func() { <-w.l.loads }()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	var changed []*ajar.Lease
 	err := w.l.Store.View(ctx, func(tx ajar.Tx) (err error) {
 		changed, err = p.changes(tx, w.ep.ID)

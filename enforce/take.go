@@ -55,7 +55,7 @@ func (l *Loop) begin(claims []ajar.Claim) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.running != nil && l.running.Err() == nil {
-		l.start(l.running, claims)
+		l.start(l.running, claims, true)
 	}
 }
 

@@ -48,6 +48,9 @@ func (b *bench) fleetPart(ctx context.Context) error {
 		return err
 	}
 	b.note("fleet: %d leases written, and known to all hosts, in %.1f s", fleetLeases, time.Since(began).Seconds())
+	if err := calm(r.Plane.Proc()); err != nil {
+		return err
+	}
 	after, err := r.openings(ctx, b.n(200, 60))
 	if err != nil {
 		return err

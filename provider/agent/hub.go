@@ -42,10 +42,11 @@ type Hub struct {
 	// Patience is how long a host may be silent or stuck before its connection is closed. 0 = 45 s.
 	Patience time.Duration
 
-	once sync.Once
-	id   string
-	door *door
-	news *news
+	once  sync.Once
+	id    string
+	door  *door
+	news  *news
+	turns turns
 
 	mu    sync.Mutex
 	peers map[ajar.EndpointID]*peer
@@ -83,6 +84,7 @@ func (h *Hub) init() {
 		h.id = rand.Text()
 		h.door = newDoor(h.Clock)
 		h.news = newNews()
+		h.turns = newTurns()
 		h.peers = map[ajar.EndpointID]*peer{}
 		h.away = map[ajar.EndpointID]time.Time{}
 		h.asked = map[ajar.EndpointID]bool{}
@@ -141,11 +143,13 @@ func (h *Hub) receive(ctx context.Context, raw net.Conn, leave func()) {
 	var left sync.Once
 	defer left.Do(leave)
 	quicken(raw)
-	conn := tls.Server(raw, h.tlsConfig())
+	turn := &turnConn{Conn: raw, turns: h.turns}
+	conn := tls.Server(turn, h.tlsConfig())
 	defer conn.Close()
 	hand, done := context.WithTimeout(ctx, 10*time.Second)
 	err := conn.HandshakeContext(hand)
 	done()
+	turn.end()
 	if err != nil {
 		h.Log.Debug("handshake with a host", "from", raw.RemoteAddr(), "err", err)
 		return

@@ -2,17 +2,23 @@ package agent
 
 import (
 	"context"
+	"hash/fnv"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ajar-access/ajar"
 )
 
-// The most reports that wait for somebody to take them.
-const maxNews = 1 << 16
+// The most reports of one queue that wait for somebody to take them.
+const maxNews = 1 << 13
 
-// news is the queue of reports to the loop.
-type news struct {
+// news is the reports to the loop, in queues that are taken side by side, so that those of many hosts become durable
+// together. One host's are in one queue, and so in order.
+type news [16]*newsQueue
+
+type newsQueue struct {
 	wake chan struct{}
 
 	mu    sync.Mutex
@@ -25,10 +31,22 @@ type item struct {
 	done   func() // called when it is durable; may be nil
 }
 
-func newNews() *news { return &news{wake: make(chan struct{}, 1)} }
+func newNews() *news {
+	n := new(news)
+	for i := range n {
+		n[i] = &newsQueue{wake: make(chan struct{}, 1)}
+	}
+	return n
+}
 
 // add queues a report. What cannot wait any longer is dropped: a host keeps what must not be lost, and sends it again.
 func (n *news) add(it item) {
+	h := fnv.New32a()
+	h.Write([]byte(it.report.Endpoint))
+	n[h.Sum32()%uint32(len(n))].add(it)
+}
+
+func (n *newsQueue) add(it item) {
 	n.mu.Lock()
 	if len(n.queue) >= maxNews {
 		n.lost++
@@ -42,7 +60,7 @@ func (n *news) add(it item) {
 	}
 }
 
-func (n *news) take() (it item, ok bool) {
+func (n *newsQueue) take() (it item, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.queue) == 0 {
@@ -55,14 +73,23 @@ func (n *news) take() (it item, ok bool) {
 	return it, true
 }
 
-// Report hands what hosts noticed to fn, one at a time, until ctx ends. A report that fn does not take is tried again.
+// Report hands what hosts noticed to fn, of each host one at a time, until ctx ends. A report that fn does not take is
+// tried again.
 func (h *Hub) Report(ctx context.Context, fn func(ajar.Report) error) error {
 	h.init()
+	var g errgroup.Group
+	for _, q := range h.news {
+		g.Go(func() error { return h.reportQueue(ctx, q, fn) })
+	}
+	return g.Wait()
+}
+
+func (h *Hub) reportQueue(ctx context.Context, q *newsQueue, fn func(ajar.Report) error) error {
 	for {
-		it, ok := h.news.take()
+		it, ok := q.take()
 		if !ok {
 			select {
-			case <-h.news.wake:
+			case <-q.wake:
 				continue
 			case <-ctx.Done():
 				return ctx.Err()
@@ -78,7 +105,7 @@ func (h *Hub) Report(ctx context.Context, fn func(ajar.Report) error) error {
 				break // it never will be taken
 			}
 			if !pause(ctx, wait) {
-				h.news.add(it)
+				q.add(it)
 				return ctx.Err()
 			}
 		}
