@@ -41,6 +41,7 @@ type Caller struct {
 	From      netip.Addr    // where the request came from: the connection's address, or a trusted proxy's word
 	Via       string        // arm, web, bastion, local
 	Corr      string        // correlation id of the call, kept in its events
+	Doing     string        // the call that would change something; what is refused to be looked up for it is recorded
 }
 
 // Plane is the caller of what nobody asked for: the loop, start-up, recovery on the plane's own machine.

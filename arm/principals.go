@@ -82,9 +82,10 @@ func showPrincipal(p *ajar.Principal) principalBody {
 
 // showNamed is showPrincipal with the names of members, as far as the caller may read them.
 func (s *Server) showNamed(ctx context.Context, c *call, p *ajar.Principal) *principalBody {
-	b := showPrincipal(p)
+	b, who := showPrincipal(p), c.who
+	who.Doing = "" // it is done
 	for i := range b.Members[:min(len(b.Members), mostNames)] {
-		if m, err := s.Broker.Principal(ctx, c.who, string(b.Members[i].ID)); err == nil {
+		if m, err := s.Broker.Principal(ctx, who, string(b.Members[i].ID)); err == nil {
 			b.Members[i].Name = m.Name
 		}
 	}

@@ -147,15 +147,17 @@ func (s *Server) showAssignment(ctx context.Context, c *call, a *ajar.RoleAssign
 		ID: a.ID, Principal: string(a.Principal), PrincipalKind: a.PrincipalKind, Role: string(a.Role), Scope: string(a.Scope),
 		Description: a.Description, Created: rfc(a.Created),
 	}
+	who := c.who
+	who.Doing = "" // it is done
 	if _, ok := names[b.Principal]; !ok {
 		names[b.Principal] = ""
-		if p, err := s.Broker.Principal(ctx, c.who, b.Principal); err == nil {
+		if p, err := s.Broker.Principal(ctx, who, b.Principal); err == nil {
 			names[b.Principal] = p.Name
 		}
 	}
 	if _, ok := names[b.Role]; !ok {
 		names[b.Role] = ""
-		if r, err := s.Broker.RoleDefinition(ctx, c.who, b.Role); err == nil {
+		if r, err := s.Broker.RoleDefinition(ctx, who, b.Role); err == nil {
 			names[b.Role] = r.Name
 		}
 	}

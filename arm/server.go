@@ -179,6 +179,9 @@ func (s *Server) run(c *call, methods map[string]route, now time.Time) (any, err
 		return nil, err
 	}
 	c.who.Via, c.who.Corr = "arm", c.corr
+	if method != http.MethodGet {
+		c.who.Doing = method + " " + rt.pattern
+	}
 	if rt.kind == azure {
 		if err := checkVersion(c.query); err != nil {
 			return nil, err

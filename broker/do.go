@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,11 +86,12 @@ func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) 
 	return nil
 }
 
-// view is the way of every verb that reads. It leaves no event.
+// view is the way of every verb that reads. It leaves no event, unless it is refused on the way to a change.
 func (b *Broker) view(ctx context.Context, who ajar.Caller, fn func(t *txn) error) error {
-	return b.fresh(ctx, func(patient bool) error {
+	var t *txn
+	err := b.fresh(ctx, func(patient bool) error {
 		return b.Store.View(ctx, func(tx ajar.Tx) error {
-			t := b.txn(tx, who)
+			t = b.txn(tx, who)
 			t.patient = patient
 			if err := t.begin(); err != nil {
 				return err
@@ -97,7 +99,18 @@ func (b *Broker) view(ctx context.Context, who ajar.Caller, fn func(t *txn) erro
 			return fn(t)
 		})
 	})
+	if who.Doing == "" || ajar.KindOf(err) != ajar.Forbidden || t == nil {
+		return err
+	}
+	missing := t.event
+	t.event = t.newEvent(cmp.Or(missing.Action, LookUp), missing.Scope)
+	t.event.By = missing.By
+	t.detail("for", who.Doing)
+	return b.refused(ctx, t, op{}, err)
 }
+
+// LookUp is what the refusal to look something up for a change is recorded as where no single right was missing.
+const LookUp ajar.Action = "Ajar.Access/lookUp/action"
 
 func (b *Broker) txn(tx ajar.Tx, who ajar.Caller) *txn {
 	who.Principal = foldID(who.Principal)
@@ -162,6 +175,9 @@ func (t *txn) needs(action ajar.Action, scope ajar.ID, code string) error {
 	d := t.rights.Decide(t.who, action, scope)
 	if !d.Allow {
 		t.event.By = d.By
+		if t.event.Action == "" { // nothing but a look
+			t.event.Action, t.event.Scope = action, scope
+		}
 		return &ajar.Error{Kind: ajar.Forbidden, Code: code, Msg: strings.Join(d.Unmet, "; ")}
 	}
 	if t.event.By == "" {
