@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -72,7 +73,7 @@ func (b *Broker) PolicyImpact(ctx context.Context, who ajar.Caller, p ajar.Polic
 				return err
 			}
 			for _, ep := range eps {
-				asks = append(asks, ask{*ep, ep.Guarded(t.now)})
+				asks = append(asks, ask{*ep.Endpoint, ep.fresh})
 			}
 		}
 		if old == nil {
@@ -116,8 +117,14 @@ func (b *Broker) preview(ctx context.Context, ep ajar.Endpoint, guard []ajar.Gua
 	return im, ajar.Message(err)
 }
 
+// toGuard is an endpoint with the guards that it would get; those it has already cut nobody any more.
+type toGuard struct {
+	*ajar.Endpoint
+	fresh []ajar.Guard
+}
+
 // impactOn adds what p would change on target, and gives the endpoints that would get new guards, as they would be.
-func (t *txn) impactOn(im *Impact, target *ajar.Target, old, p *ajar.Policy) (eps []*ajar.Endpoint, err error) {
+func (t *txn) impactOn(im *Impact, target *ajar.Target, old, p *ajar.Policy) (eps []toGuard, err error) {
 	var want []ajar.Flow
 	if m := p.Machine(target.ID); m != nil {
 		want = m.Flows()
@@ -143,7 +150,8 @@ func (t *txn) impactOn(im *Impact, target *ajar.Target, old, p *ajar.Policy) (ep
 		add(&im.Lift, id, s.lifted)
 		add(&im.Keep, id, s.kept)
 		if len(s.set) > 0 {
-			eps = append(eps, ep)
+			fresh := slices.DeleteFunc(ep.Guarded(t.now), func(g ajar.Guard) bool { return !slices.Contains(s.set, g.Flow) })
+			eps = append(eps, toGuard{ep, fresh})
 		}
 	}
 	return eps, nil
