@@ -275,7 +275,11 @@ func (p *Policy) Check(a Ask, start time.Time) Decision {
 	case !end.After(start):
 		return refuse("the end %s is not in the future", end.UTC().Format(time.RFC3339))
 	case end.Sub(start) > port.MaxDuration:
-		return refuse("%s is longer than port %d may be open; at most %s, until %s", FormatDuration(end.Sub(start).Round(time.Second)), a.Port.Number, FormatDuration(port.MaxDuration), start.Add(port.MaxDuration).UTC().Format(time.RFC3339))
+		long := FormatDuration(end.Sub(start).Round(time.Second))
+		if end.Sub(start) > 366*24*time.Hour { // hours by the thousand say nothing, and there are ends beyond what can be counted
+			long = "until " + end.UTC().Format(time.RFC3339)
+		}
+		return refuse("%s is longer than port %d may be open; at most %s, until %s", long, a.Port.Number, FormatDuration(port.MaxDuration), start.Add(port.MaxDuration).UTC().Format(time.RFC3339))
 	}
 	if len(a.Sources) == 0 {
 		return refuse("no source address is given or known")

@@ -64,7 +64,7 @@ func TestPolicyCheck(t *testing.T) {
 	deny("at most PT3H, until 2026-11-20T15:00:00Z", ask(22, TCP, 3*time.Hour+time.Millisecond*1000, "10.1.2.3"))
 	deny("not in the future", ask(22, TCP, 0, "10.1.2.3"))
 	deny("not in the future", Ask{Target: vm1, Port: Port{22, TCP}, End: noon, Sources: prefixes(t, "10.1.2.3")})
-	deny("longer than", Ask{Target: vm1, Port: Port{22, TCP}, End: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), Sources: prefixes(t, "10.1.2.3")})
+	deny("until 9999-01-01T00:00:00Z is longer than", Ask{Target: vm1, Port: Port{22, TCP}, End: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), Sources: prefixes(t, "10.1.2.3")})
 	deny("no source", ask(22, TCP, time.Hour))
 	deny("not within the allowed sources 10.0.0.0/8, 2001:db8::/32", ask(22, TCP, time.Hour, "11.0.0.1"))
 	deny("widest is a /24", ask(22, TCP, time.Hour, "10.0.0.0/8"))
