@@ -178,7 +178,7 @@ func (t *txn) useToken(hash string) (*ajar.JoinToken, error) {
 	token, err := ajar.Get[ajar.JoinToken](t, hash)
 	switch {
 	case errors.Is(err, ajar.NotFound):
-		return nil, ajar.Errorf(ajar.Unauthenticated, "the join token is not known; ask for one with: ajar hosts join-token")
+		return nil, ajar.Errorf(ajar.Unauthenticated, "the join token is not known; ask for one with: ajar hosts add")
 	case err != nil:
 		return nil, err
 	}

@@ -284,14 +284,14 @@ func TestLife(t *testing.T) {
 	if out, code := m.try("run"); code != 4 || !strings.Contains(out, "ajar-agent: this host has not joined\nhint: ") {
 		t.Errorf("run before join: exit code %d\n%s", code, out)
 	}
-	if out, code := m.try("join", "--server", p.addr, "--ca-hash", "sha256:"+strings.Repeat("0", 64), "--token-file", token); code != 3 {
+	if out, code := m.try("join", "--server", p.addr, "--ca-hash", "sha256:"+strings.Repeat("0", 64), "--token-file", token); code != 3 || !strings.Contains(out, "compare --ca-hash") {
 		t.Errorf("join under a wrong hash: exit code %d\n%s", code, out)
 	}
 	m.do("join", "--server", "https://"+p.addr, "--ca-hash", p.caHash, "--token-file", token)
 	if out, code := m.try("join", "--server", p.addr, "--ca-hash", p.caHash, "--token-file", token); code != 7 || !strings.Contains(out, "--replace") {
 		t.Errorf("join twice: exit code %d\n%s", code, out)
 	}
-	if out, code := m.try("join", "--server", p.addr, "--ca-hash", p.caHash, "--token-file", token, "--replace"); code != 3 {
+	if out, code := m.try("join", "--server", p.addr, "--ca-hash", p.caHash, "--token-file", token, "--replace"); code != 3 || !strings.Contains(out, "ajar hosts add") || strings.Contains(out, "--ca-hash") {
 		t.Errorf("a used token: exit code %d\n%s", code, out)
 	}
 	m.start()

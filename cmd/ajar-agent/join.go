@@ -42,7 +42,7 @@ authority has the given hash. What an earlier plane left guarded stays closed un
 		},
 	}
 	cmd.Flags().StringVar(&server, "server", "", "the plane's address for agents")
-	cmd.Flags().StringVar(&caHash, "ca-hash", "", "the hash of the plane's authority, as ajar hosts join-token prints it")
+	cmd.Flags().StringVar(&caHash, "ca-hash", "", "the hash of the plane's authority, as ajar hosts add prints it")
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "the file with the join token; - is standard input")
 	cmd.Flags().BoolVar(&replace, "replace", false, "join although this host has an identity already")
 	return cmd
@@ -83,8 +83,11 @@ func joinHint(err error) error {
 	case ajar.Conflict:
 		return hint(err, "join with --replace to leave the old identity behind")
 	case ajar.Forbidden, ajar.NotFound:
-		return hint(err, "make a new token: ajar hosts join-token TARGET")
+		return hint(err, "make a new token: ajar hosts add TARGET")
 	case ajar.Unauthenticated:
+		if strings.Contains(ajar.Message(err), "token") {
+			return hint(err, "make a new token: ajar hosts add TARGET")
+		}
 		return hint(err, "compare --ca-hash with the one that the plane's operator tells you; do not copy it from here")
 	case ajar.Unavailable:
 		return hint(err, "check the address, and that nothing between here and there is closed")
@@ -127,7 +130,7 @@ func (a *app) readToken(name string) (string, error) {
 	}
 	t := string(bytes.TrimSpace(b))
 	if t == "" || strings.ContainsAny(t, " \n\t") {
-		return "", hint(errors.New("the token file does not hold one token"), "put into it what ajar hosts join-token printed, and nothing else")
+		return "", hint(errors.New("the token file does not hold one token"), "put into it what ajar hosts add printed, and nothing else")
 	}
 	return t, nil
 }
