@@ -110,7 +110,13 @@ func (a *app) marked(c *cobra.Command) {
 
 // command makes a command that runs fn.
 func command(use, short, example string, args cobra.PositionalArgs, fn func(context.Context, []string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Example: example, Args: args,
+	fits := func(cmd *cobra.Command, given []string) error {
+		if args(cmd, given) != nil {
+			return usage("%s given; it is: %s", count(len(given), "argument"), cmd.UseLine())
+		}
+		return nil
+	}
+	return &cobra.Command{Use: use, Short: short, Example: example, Args: fits,
 		RunE: func(cmd *cobra.Command, args []string) error { return fn(cmd.Context(), args) }}
 }
 

@@ -14,10 +14,10 @@ import (
 )
 
 func hostsCmd(a *app) *cobra.Command {
-	c := family("hosts", "machines whose agent keeps the rules: list, add, remove, confirm, release-guard", `  ajar hosts list
+	c := family("hosts", "machines whose agent keeps the rules: list, show, add, remove, release-guard", `  ajar hosts list
   ajar hosts add web1 --location westeurope
   ajar hosts remove web1`,
-		hostsListCmd(a), hostShowCmd(a), hostAddCmd(a), hostRemoveCmd(a), hostConfirmCmd(a), hostReleaseCmd(a))
+		hostsListCmd(a), hostShowCmd(a), hostAddCmd(a), hostRemoveCmd(a), hostReleaseCmd(a))
 	c.Aliases = []string{"host"}
 	return c
 }
@@ -197,10 +197,6 @@ func hostRemoveCmd(a *app) *cobra.Command {
 	c.Flags().BoolVar(&lift, "lift", false, "open its guarded ports to everybody again; otherwise they stay closed")
 	c.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
 	return a.completeTargets(c)
-}
-
-func hostConfirmCmd(a *app) *cobra.Command {
-	return a.completeTargets(command("confirm TARGET", "keep the new guards of a machine, which would be lifted again otherwise", `  ajar hosts confirm web1`, cobra.ExactArgs(1), a.confirmGuards))
 }
 
 func hostReleaseCmd(a *app) *cobra.Command {

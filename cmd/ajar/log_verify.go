@@ -176,6 +176,9 @@ func (a *app) verify(r io.Reader, key ed25519.PublicKey, known seenHead) (*clien
 			return nil, altered("event %d was the last of its commit when it was last looked at (%s), and is not now", known.Last, known.At.Format(time.RFC3339))
 		}
 	}
+	if chain.Last == 0 {
+		return nil, altered("there is no event at all, and a log begins when its plane first starts")
+	}
 	if key != nil && chain.SignedTo < chain.Last {
 		return nil, altered("events %d to %d are not signed", chain.SignedTo+1, chain.Last)
 	}

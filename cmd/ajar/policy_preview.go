@@ -90,8 +90,13 @@ func (a *app) sayChange(ch change) {
 		for _, c := range i.Connections {
 			line("CUTS", "%s from %s on %s, connected now", port(c.Number, c.Protocol), c.Remote, i.Target.Name())
 		}
+		said := map[string]bool{} // a service that listens on IPv4 and IPv6 is one to people
 		for _, l := range i.Listening {
-			line("hides", "%s on %s, where %s listens", port(l.Number, l.Protocol), i.Target.Name(), or(l.Process, "something"))
+			what := fmt.Sprintf("%s on %s, where %s listens", port(l.Number, l.Protocol), i.Target.Name(), or(l.Process, "something"))
+			if !said[what] {
+				line("hides", "%s", what)
+			}
+			said[what] = true
 		}
 		if i.Unknown != "" {
 			line("?", "%s cannot be asked who is connected: %s", i.Target.Name(), i.Unknown)

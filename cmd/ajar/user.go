@@ -34,7 +34,7 @@ func userAddCmd(a *app, k principalKind) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.done(p, "%s is added (%s); a role lets her do something: ajar role assign ROLE %s --scope …", plain(p.Name), p.ID, p.Name)
+		return a.done(p, "%s is added (%s); what one may do comes from roles: ajar role assign ROLE %s --scope …", plain(p.Name), p.ID, p.Name)
 	})
 	c.Flags().StringVar(&display, "display", "", "how the person is shown")
 	c.Flags().StringVar(&file, "password-file", "", "file that holds the first password; - reads it from standard input")
