@@ -27,6 +27,9 @@ func recoverAdmin(ctx context.Context, e env, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.mustExist(e.getenv); err != nil {
+		return err
+	}
 	// Opening the keys proves that the key-encryption key is at hand.
 	p, err := openPlane(ctx, c, e, nil)
 	if err != nil {

@@ -431,6 +431,21 @@ func TestBackupAndRestore(t *testing.T) {
 	m.must("log", "verify", "-c", m.conf)
 }
 
+// TestNothingIsMadeWhereNoPlaneHasBeen: a slip in the configuration does not give a backup of nothing.
+func TestNothingIsMadeWhereNoPlaneHasBeen(t *testing.T) {
+	m := newMachine(t, "")
+	for _, args := range [][]string{{"backup", "-c", m.conf, filepath.Join(m.dir, "out")}, {"log", "verify", "-c", m.conf}, {"recover", "-c", m.conf}} {
+		if _, _, err := m.run(args...); err == nil || !strings.Contains(err.Error(), "no plane has been here") {
+			t.Errorf("%s: %v", args[0], err)
+		}
+	}
+	for _, name := range []string{"ajar.db", "out", "kek"} {
+		if _, err := os.Stat(filepath.Join(m.dir, name)); err == nil {
+			t.Errorf("there is a file %s", name)
+		}
+	}
+}
+
 func TestLogVerify(t *testing.T) {
 	m := newMachine(t, "")
 	p := m.serve()

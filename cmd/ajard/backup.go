@@ -26,7 +26,7 @@ func backup(ctx context.Context, e env, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, _, err := openStore(ctx, c, e, newLog(c, e), time.Now)
+	s, err := openExisting(ctx, c, e, newLog(c, e), time.Now)
 	if err != nil {
 		return err
 	}

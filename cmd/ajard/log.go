@@ -39,7 +39,7 @@ func openLog(ctx context.Context, e env, path string) (*store.Store, ed25519.Pub
 	if err != nil {
 		return nil, nil, err
 	}
-	s, _, err := openStore(ctx, c, e, newLog(c, e), nil)
+	s, err := openExisting(ctx, c, e, newLog(c, e), nil)
 	if err != nil {
 		return nil, nil, err
 	}

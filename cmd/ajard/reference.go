@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/store"
 )
 
 // reference says where a secret stands: in a file or an environment variable. Where that is allowed it can be the value
@@ -123,4 +128,28 @@ func knownDatabase(dsn string) bool {
 		}
 	}
 	return false
+}
+
+// mustExist tells a slip in the path of the database. To make one there, and to save that, would look like success.
+func (c *Config) mustExist(getenv func(string) string) error {
+	dsn, _, err := c.database(getenv)
+	if err != nil {
+		return err
+	}
+	if file, ok := strings.CutPrefix(dsn, "sqlite:"); ok {
+		file, _, _ = strings.Cut(strings.TrimPrefix(file, "//"), "?")
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("no plane has been here yet: %w", err)
+		}
+	}
+	return nil
+}
+
+// openExisting opens the database of a plane that has been there.
+func openExisting(ctx context.Context, c *Config, e env, log *slog.Logger, clock ajar.Clock) (*store.Store, error) {
+	if err := c.mustExist(e.getenv); err != nil {
+		return nil, err
+	}
+	s, _, err := openStore(ctx, c, e, log, clock)
+	return s, err
 }
