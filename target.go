@@ -34,7 +34,8 @@ type Endpoint struct {
 	Provider string // the kind of firewall, a key of provider.Kinds
 	Target   ID
 	Guards   []EndpointGuard
-	Address  string // what the provider needs to find it; for agents the machine's name
+	Address  string     // what the provider needs to find it; for agents the machine's name
+	From     netip.Addr // where an agent joined from
 	// What was last seen. Written by the loop.
 	Connected bool
 	Since     time.Time // of Connected

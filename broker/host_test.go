@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -216,5 +217,52 @@ func TestMachinesAndHostsAreListedWhereOneMayRead(t *testing.T) {
 	for _, bad := range []ajar.Target{{ID: "/x"}, {ID: group}, {ID: vm(group, "vm1"), OS: "BeOS"}, {ID: vm(group, "vm1"), Login: "-oProxyCommand=x"}, {ID: vm(group, "vm1"), Login: "a b"}} {
 		_, err := p.b.PutTarget(ctx, p.owner, bad)
 		p.refused(ajar.Invalid, err)
+	}
+}
+
+// Who lost the right, or the account, cannot bring in a host with a token they kept.
+func TestJoinTokenDiesWithTheRightToMakeIt(t *testing.T) {
+	p := newPlane(t)
+	v := vm(group, "vm1")
+	ann, bob := p.user("ann"), p.user("bob", rbac.Owner, group)
+	as := p.assign(ann.Principal, rbac.Owner, group)
+	token := func(who ajar.Caller) *ajar.JoinToken {
+		_, doc, err := p.b.CreateJoinToken(ctx, who, ajar.Target{ID: v}, true)
+		p.must(err)
+		return doc
+	}
+	anns, bobs := token(ann), token(bob)
+	_, err := p.b.DeleteRoleAssignment(ctx, p.owner, as.ID)
+	p.must(err)
+	user, err := p.b.Principal(ctx, p.owner, "bob")
+	p.must(err)
+	user.Disabled = true
+	_, err = p.b.PutPrincipal(ctx, p.owner, *user)
+	p.must(err)
+	for _, doc := range []*ajar.JoinToken{anns, bobs} {
+		_, err = p.b.Join(ctx, broker.Joining{TokenHash: doc.Hash, Serial: "ab", Expires: start.Add(24 * time.Hour)})
+		p.refused(ajar.Unauthenticated, err, "who made the join token")
+	}
+	p.recorded(ajar.HostJoined, ajar.Refused)
+	p.join(token(p.owner))
+}
+
+// A machine that nobody gave addresses is known by where its host joined from.
+func TestPlanesOwnMachineIsKnownByItsHost(t *testing.T) {
+	p := newPlane(t, func(c *broker.Config) {
+		c.PlaneListeners = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:8443")}
+	})
+	for name, from := range map[string]string{"here": "::ffff:192.0.2.1", "loop": "127.0.0.1", "there": "192.0.2.2"} {
+		v := vm(group, name)
+		_, doc, err := p.b.CreateJoinToken(ctx, p.owner, ajar.Target{ID: v}, false)
+		p.must(err)
+		_, err = p.b.Join(ctx, broker.Joining{TokenHash: doc.Hash, Serial: "ab", From: netip.MustParseAddr(from), Expires: start.Add(24 * time.Hour)})
+		p.must(err)
+		err = p.put(p.owner, ajar.Policy{ID: pol, Machines: []ajar.MachinePolicy{machine(v, port(8443, ajar.TCP))}}, broker.PutOptions{})
+		if name == "there" {
+			p.must(err)
+		} else {
+			p.refused(ajar.Invalid, err, "lock everybody out")
+		}
 	}
 }

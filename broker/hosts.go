@@ -146,7 +146,7 @@ func (b *Broker) Join(ctx context.Context, j Joining) (*Joined, error) {
 		if err := t.place(out); err != nil {
 			return err
 		}
-		t.event.Endpoint = out.Endpoint.ID
+		t.event.Endpoint, out.Endpoint.From = out.Endpoint.ID, j.From.WithZone("").Unmap()
 		if err := t.identify(out, token, j); err != nil {
 			return err
 		}
@@ -189,8 +189,32 @@ func (t *txn) useToken(hash string) (*ajar.JoinToken, error) {
 	case !t.now.Before(token.Expires):
 		return nil, ajar.Errorf(ajar.Unauthenticated, "the join token expired at %s; ask for another", token.Expires.Format(time.RFC3339))
 	}
+	if err := t.vouched(token); err != nil {
+		return nil, err
+	}
 	token.Used = t.now
 	return token, t.Put(token)
+}
+
+// vouched refuses a token of somebody who could not make it any longer: who lost the right, or the account, must not
+// bring in a host with what they kept.
+func (t *txn) vouched(j *ajar.JoinToken) error {
+	if j.By == ajar.Plane.Principal {
+		return nil
+	}
+	p, err := ajar.Get[ajar.Principal](t, string(j.By))
+	if errors.Is(err, ajar.NotFound) || (err == nil && p.Disabled) {
+		return ajar.Errorf(ajar.Unauthenticated, "who made the join token is disabled or gone; ask somebody else for one")
+	} else if err != nil {
+		return err
+	}
+	if err := t.know(); err != nil {
+		return err
+	}
+	if !t.rights.Decide(ajar.Caller{Principal: p.ID, Name: p.Name}, ajar.HostWrite, j.Target).Allow {
+		return ajar.Errorf(ajar.Unauthenticated, "%s, who made the join token, may not bring in hosts there any longer; ask somebody else for one", p.Name)
+	}
+	return nil
 }
 
 // place finds the machine's endpoint, or makes it.

@@ -232,7 +232,12 @@ func (t *txn) spareListeners(p *ajar.Policy, targets []*ajar.Target) error {
 			continue
 		}
 		for _, l := range t.b.PlaneListeners {
-			if !hasAddr(target, l.Addr()) || m.Port(l.Port(), ajar.TCP) == nil {
+			if m.Port(l.Port(), ajar.TCP) == nil {
+				continue
+			}
+			if here, err := t.isAt(target, l.Addr()); err != nil {
+				return err
+			} else if !here {
 				continue
 			}
 			return ajar.Errorf(ajar.Invalid, "port %d of %s is the plane's own listener %s: guarding it could lock everybody out; force it if that is meant", l.Port(), target.ID.Name(), l)
@@ -241,13 +246,24 @@ func (t *txn) spareListeners(p *ajar.Policy, targets []*ajar.Target) error {
 	return nil
 }
 
-func hasAddr(t *ajar.Target, a netip.Addr) bool {
-	for _, x := range t.Addresses {
+// isAt reports whether target is the machine that has address a: by its addresses, or by where its host joined from.
+// Whoever joined over loopback is on the plane's own machine.
+func (t *txn) isAt(target *ajar.Target, a netip.Addr) (bool, error) {
+	for _, x := range target.Addresses {
 		if x.Unmap() == a.Unmap() {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	for _, id := range target.Endpoints {
+		ep, err := ajar.Get[ajar.Endpoint](t, string(id))
+		if err != nil && !errors.Is(err, ajar.NotFound) {
+			return false, err
+		}
+		if err == nil && ep.From.IsValid() && (ep.From == a.Unmap() || ep.From.IsLoopback()) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // closeDropped closes the leases of old's that p has no row for any longer. p nil drops everything.
