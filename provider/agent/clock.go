@@ -141,6 +141,24 @@ func (c *Clock) Sample(sent time.Duration, plane time.Time) time.Duration {
 	return c.gained
 }
 
+// NotBefore takes a time that the plane's clock has shown already, as any message brings it. The Clock is behind it only
+// if the plane's was set forward; how much further it may be by now, the next Sample says. It returns what Sample does.
+func (c *Clock) NotBefore(plane time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	got := c.Boot()
+	was, eaten := c.now(got), min(c.excess, max(got-c.at, 0)/slewRate)
+	behind := plane.Sub(was.Add(-c.shift))
+	if !c.set || c.loose || behind <= 0 {
+		return 0
+	}
+	back := min(c.shift, behind)
+	c.shift -= back
+	c.base, c.at, c.excess = was.Add(behind-back), got, 0
+	c.gained += behind - back - eaten
+	return c.gained
+}
+
 // Counted says that all timeouts were just counted by the Clock.
 func (c *Clock) Counted() {
 	c.mu.Lock()

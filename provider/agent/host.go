@@ -39,6 +39,7 @@ type Host struct {
 	journal *journal
 	kick    chan struct{} // the timers must look again
 	redial  chan struct{} // the link must look again
+	ask     chan struct{} // the plane must be asked for the time now
 	status  chan note     // what is told if the plane is there, and forgotten if not
 	asleep  time.Duration // Boot − Mono at the last look; the timers' own
 
@@ -86,7 +87,7 @@ func (h *Host) Open() error {
 	if h.Patience == 0 {
 		h.Patience = 3 * h.Beat
 	}
-	h.kick, h.redial, h.status = make(chan struct{}, 1), make(chan struct{}, 1), make(chan note, 16)
+	h.kick, h.redial, h.ask, h.status = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan note, 16)
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}

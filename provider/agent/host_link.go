@@ -207,6 +207,9 @@ func (h *Host) listen(ctx context.Context, w *wire, hub string) error {
 		h.link.mu.Lock()
 		h.link.heard = h.Clock.Plane()
 		h.link.mu.Unlock()
+		if m.Type != typeBeat && !m.Time.IsZero() {
+			h.noticeStep(ctx, m.Time)
+		}
 		answer := &message{Type: typeAnswer, Call: m.Call}
 		switch m.Type {
 		case typeBeat:
@@ -328,6 +331,7 @@ func (h *Host) beat(ctx context.Context, w *wire) error {
 			return ctx.Err()
 		case <-t.C:
 			poke(h.kick)
+		case <-h.ask:
 		}
 	}
 }

@@ -138,24 +138,39 @@ func (h *Host) resync(ctx context.Context) {
 }
 
 // mayGain is how far off timeouts may be before they are counted anew.
-const mayGain = 5 * time.Millisecond
+const mayGain = 3 * time.Millisecond
 
 // heardTime takes an answered beat, or a welcome.
 func (h *Host) heardTime(ctx context.Context, sent time.Duration, plane time.Time) {
 	if plane.IsZero() {
 		return
 	}
-	if gained := h.Clock.Sample(sent, plane); gained.Abs() > mayGain {
-		h.Log.Debug("the plane's time is not what was believed; timeouts are counted anew", "by", gained)
-		if gained.Abs() > time.Second { // some of what is over may not be, or the reverse
-			h.mu.Lock()
-			h.adrift = true
-			h.mu.Unlock()
-		}
-		h.resync(ctx)
-		h.passTime(ctx)
-	}
+	h.recount(ctx, h.Clock.Sample(sent, plane))
 	h.noticeSkew()
+}
+
+// noticeStep takes the time at which the plane sent something. Where its clock was set forward, nothing of that is
+// carried out by the old time: what is new would be open for longer than was granted. How late it is exactly is asked.
+func (h *Host) noticeStep(ctx context.Context, plane time.Time) {
+	if gained := h.Clock.NotBefore(plane); gained > mayGain {
+		poke(h.ask)
+		h.recount(ctx, gained)
+	}
+}
+
+// recount counts timeouts anew where the Clock gained on them.
+func (h *Host) recount(ctx context.Context, gained time.Duration) {
+	if gained.Abs() <= mayGain {
+		return
+	}
+	h.Log.Debug("the plane's time is not what was believed; timeouts are counted anew", "by", gained)
+	if gained.Abs() > time.Second { // some of what is over may not be, or the reverse
+		h.mu.Lock()
+		h.adrift = true
+		h.mu.Unlock()
+	}
+	h.resync(ctx)
+	h.passTime(ctx)
 }
 
 // noticeSkew tells the plane when the host's wall clock has gone wrong, and when it is right again.

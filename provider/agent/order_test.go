@@ -287,3 +287,21 @@ func TestDialFailsAtOnceWhereRefused(t *testing.T) {
 		t.Errorf("a refused dial: %v after %s", err, time.Since(at))
 	}
 }
+
+// TestPlanesClockSetForwardStretchesNothing: what is granted just after a step of the plane's clock is not counted down by
+// the time from before it, even if no beat told the host since.
+func TestPlanesClockSetForwardStretchesNothing(t *testing.T) {
+	p := newPlane(t)
+	m := newMachine(t, p, "vm1")
+	m.beat = time.Hour
+	m.start()
+	m.await(true)
+	const step = 20 * time.Second
+	until(t, "a quiet while between two beats", func() bool { return time.Since(m.boot) > time.Hour+500*time.Millisecond })
+	p.set(step)
+	m.whole(1, guarding(ssh), rule("a", p.now().Add(2*time.Second)))
+	if behind := p.now().Sub(m.Clock.Now()); behind > 5*time.Second {
+		t.Fatalf("the host has the opening, and counts it down by a clock that is %s behind the plane's", behind)
+	}
+	until(t, "the host's clock agrees with the plane's", func() bool { return p.now().Sub(m.Clock.Now()) <= 0 })
+}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -247,6 +248,7 @@ type machine struct {
 	bootID string
 	slept  time.Duration // in suspend: Boot gains on Mono
 	wall   time.Duration // the wall clock is wrong by that
+	beat   time.Duration // 0 = 50 ms
 
 	*Host
 	mem     *memory
@@ -296,7 +298,7 @@ func (m *machine) build() *Host {
 	m.stepped = make(chan struct{}, 1)
 	m.Host = &Host{
 		Local: m.mem, Clock: clock, Dir: m.dir, Version: "test", BootID: m.bootID, TrustWall: true, Log: logTo(m.t),
-		Mono: func() time.Duration { return time.Since(m.boot) }, Stepped: m.stepped, Beat: 50 * time.Millisecond, Patience: 5 * time.Second,
+		Mono: func() time.Duration { return time.Since(m.boot) }, Stepped: m.stepped, Beat: cmp.Or(m.beat, 50*time.Millisecond), Patience: 5 * time.Second,
 	}
 	return m.Host
 }
