@@ -28,7 +28,7 @@ func TestModel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			defer func() { failed = recover() }()
 			model.New(rt, t, model.Options{
-				Pace:  model.Pace{Unit: time.Second, Breath: 2 * time.Millisecond, Settle: time.Second},
+				Pace:  model.Pace{Unit: time.Second, Breath: 2 * time.Millisecond, Rest: 4, Settle: time.Second},
 				World: func(m *model.Model, p *ajartest.Plane) model.World { return imagine(p.Firewall, m.Machines) },
 			}).Run()
 		})

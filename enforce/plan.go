@@ -50,7 +50,7 @@ type entry struct {
 	turn        int64
 	told        bool // the firewall was told a rule, with
 	tEnd, tStop int64
-	moved       bool        // flow or sources changed since it was told
+	moved       bool        // flow or sources changed since it was told, or it must be told the same again
 	doc         *ajar.Lease // while the store may have to be told something; may be nil even then
 }
 
@@ -204,6 +204,9 @@ func (p *plan) advance(now time.Time) {
 			p.leave(t.e)
 			p.join(t.e, ms)
 			p.touch(t.e)
+			// Where sessions drain the rule stays as it is. If it ended because the clock was set forward the firewall does not
+			// know: it is told once more, with the new time.
+			t.e.moved = t.e.moved || t.e.told && t.at == t.e.end && t.e.end < t.e.stop
 		}
 	}
 }

@@ -18,14 +18,16 @@ type imagined struct {
 	cut   []bool
 	dead  []bool
 	boots []int
-	up    bool // the plane
+	since []time.Time // of the links
+	up    bool        // the plane
 }
 
 func imagine(fw *fake.Firewall, machines []ajar.ID) *imagined {
 	n := len(machines)
-	w := &imagined{fw: fw, up: true, cut: make([]bool, n), dead: make([]bool, n), boots: make([]int, n)}
+	w := &imagined{fw: fw, up: true, cut: make([]bool, n), dead: make([]bool, n), boots: make([]int, n), since: make([]time.Time, n)}
 	for _, m := range machines {
 		w.hosts = append(w.hosts, ajartest.Endpoint(m))
+		w.since[len(w.hosts)-1] = time.Now()
 	}
 	return w
 }
@@ -60,6 +62,14 @@ func (s *imaginedSession) Alive() bool {
 
 func (w *imagined) Rules(i int) ajar.Ruleset { return w.host(i).Rules() }
 
+// Linked: the links of fake hosts are there at once.
+func (w *imagined) Linked(i int) time.Time {
+	if w.alone(i) {
+		return time.Time{}
+	}
+	return w.since[i]
+}
+
 func (w *imagined) Reach(i int, ok bool) {
 	w.cut[i] = !ok
 	w.link(i)
@@ -71,6 +81,7 @@ func (w *imagined) Crash(i int, back bool) {
 }
 
 func (w *imagined) link(i int) {
+	w.since[i] = time.Now()
 	w.host(i).Set(func(h *fake.Host) { h.Fault.Unreachable = w.cut[i] || w.dead[i] })
 }
 
@@ -95,7 +106,12 @@ func (w *imagined) Flush(i int) (opens bool) {
 // StepClock does nothing: what a fake host counts by, nobody can set.
 func (w *imagined) StepClock(int, time.Duration) {}
 
-func (w *imagined) Plane(up bool) { w.up = up }
+func (w *imagined) Plane(up bool) {
+	w.up = up
+	for i := range w.since {
+		w.since[i] = time.Now()
+	}
+}
 
 func (w *imagined) Pass(d time.Duration) {
 	t := time.NewTimer(d)
