@@ -20,8 +20,8 @@ func (m *Model) request(t *rapid.T) {
 	if !m.up {
 		return
 	}
-	who, host := rapid.IntRange(0, 1).Draw(t, "who"), m.drawHost(t)
-	port, source := rapid.SampledFrom(Ports).Draw(t, "port"), rapid.SampledFrom(sources).Draw(t, "source")
+	who, host := even(t, "who", 2), m.drawHost(t)
+	port, source := one(t, "port", Ports), one(t, "source", sources)
 	out, err := m.p.Initiate(m.users[who], policyOf(host), m.Machines[host], port, source, m.drawFor(t, "for"))
 	if offered := m.hosts[host].guards[port]; (err == nil) != offered {
 		t.Fatalf("port %d is offered: %v; the answer is %v", port, offered, err)
@@ -94,7 +94,7 @@ func (m *Model) drawLive(t *rapid.T) *grant {
 	if !m.up || len(live) == 0 {
 		return nil
 	}
-	return live[rapid.IntRange(0, len(live)-1).Draw(t, "lease")]
+	return live[even(t, "lease", len(live))]
 }
 
 // near reports whether an end is so near that nobody can tell which side of it an act comes to lie on.
@@ -125,13 +125,15 @@ func (m *Model) extend(t *rapid.T) {
 	}
 	if err == nil {
 		g.end = g.end.Add(by)
-		g.hardEnd = m.real().Add(g.end.Sub(m.p.Now()))
+		if hard := m.real().Add(g.end.Sub(m.p.Now())); hard.After(g.hardEnd) { // a step may have brought the end nearer than the kernel knows
+			g.hardEnd = hard
+		}
 	}
 }
 
 // session opens a connection that stays, where one can be opened.
 func (m *Model) session(t *rapid.T) {
-	s := &session{host: m.drawHost(t), port: rapid.SampledFrom(Ports).Draw(t, "port"), src: rapid.SampledFrom(Probes).Draw(t, "from"), opened: m.real()}
+	s := &session{host: m.drawHost(t), port: one(t, "port", Ports), src: one(t, "from", Probes), opened: m.real()}
 	if g := m.drawLive(t); g != nil { // one that is let in is worth more
 		s.host, s.port = g.host, g.port
 		for _, a := range Probes {
@@ -181,10 +183,11 @@ func (m *Model) changePolicy(t *rapid.T) {
 	if !m.up {
 		return
 	}
-	host, port := m.drawHost(t), rapid.SampledFrom(Ports).Draw(t, "port")
+	host, port := m.drawHost(t), one(t, "port", Ports)
 	h := m.hosts[host]
 	h.guards[port] = !h.guards[port]
 	m.putPolicy(host)
+	h.changed = m.real()
 	if h.guards[port] {
 		return
 	}
@@ -201,24 +204,47 @@ func (m *Model) changeMode(t *rapid.T) {
 	if !m.up {
 		return
 	}
-	host, port := m.drawHost(t), rapid.SampledFrom(Ports).Draw(t, "port")
-	m.hosts[host].modes[port] = rapid.SampledFrom([]ajar.EndMode{ajar.Cut, ajar.Drain, ajar.Warn}).Draw(t, "mode")
+	host, port := m.drawHost(t), one(t, "port", Ports)
+	m.hosts[host].modes[port] = one(t, "mode", []ajar.EndMode{ajar.Cut, ajar.Drain, ajar.Warn})
 	m.putPolicy(host)
 }
 
 // links notes since when each host can, or cannot, be told anything.
+//
+// A link that was not made again before it is lost again is one outage.
 func (m *Model) links() {
 	now := m.real()
 	for _, h := range m.hosts {
 		if down := h.cut || h.dead || !m.up; down && h.downAt.IsZero() {
-			if now.Sub(h.upAt) >= m.pace.Redial { // else it was not heard of in between
-				h.outage = now
-			}
+			m.lose(h, now)
 			h.downAt, h.upAt = now, time.Time{}
 		} else if !down && !h.downAt.IsZero() {
 			h.downAt, h.upAt = time.Time{}, now
 		}
 	}
+}
+
+func (m *Model) lose(h *host, at time.Time) {
+	if m.hears(h, at) {
+		h.outage = at
+	}
+	h.lost = at
+}
+
+// mend has everything run and reach each other again.
+func (m *Model) mend(t *rapid.T) {
+	for i, h := range m.hosts {
+		if h.cut {
+			h.cut = false
+			m.w.Reach(i, true)
+		}
+		if h.dead {
+			h.dead = false
+			m.w.Crash(i, true)
+		}
+	}
+	m.links()
+	m.restart(t)
 }
 
 func (m *Model) partition(t *rapid.T) {
@@ -238,13 +264,13 @@ func (m *Model) crashAgent(t *rapid.T) {
 // reboot is an outage, too, where there is a link to lose.
 func (m *Model) reboot(t *rapid.T) {
 	i := m.drawHost(t)
-	h, from := m.hosts[i], m.real()
+	h := m.hosts[i]
+	if h.downAt.IsZero() && m.pace.Redial > 0 {
+		m.lose(h, m.real())
+	}
 	m.w.Reboot(i)
 	h.booted = m.real()
-	if h.downAt.IsZero() && m.pace.Redial > 0 {
-		if from.Sub(h.upAt) >= m.pace.Redial {
-			h.outage = from
-		}
+	if h.downAt.IsZero() {
 		h.upAt = h.booted
 	}
 }
@@ -275,8 +301,8 @@ func (m *Model) crashIn(t *rapid.T) {
 		return
 	}
 	from := m.real()
-	m.arm.Store(rapid.SampledFrom(enforce.Steps).Draw(t, "step"))
-	[]func(*rapid.T){m.request, m.revoke, m.extend}[rapid.IntRange(0, 2).Draw(t, "act")](t)
+	m.arm.Store(one(t, "step", enforce.Steps))
+	[]func(*rapid.T){m.request, m.revoke, m.extend}[even(t, "act", 3)](t)
 	m.pass(m.pace.Breath)
 	if m.arm.Swap(enforce.Step("")) == enforce.Step("") {
 		m.p.Crash()

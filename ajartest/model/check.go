@@ -14,9 +14,12 @@ import (
 
 // check is what must hold after every act, a breath later; sometimes it waits until liveness can be asked for too.
 func (m *Model) check(t *rapid.T) {
+	if m.over() {
+		return
+	}
 	m.pass(m.pace.Breath)
 	m.safety(t)
-	if rapid.IntRange(0, 3).Draw(t, "rest") == 0 {
+	if even(t, "rest", m.pace.Rest) == 0 {
 		m.pass(m.pace.Settle)
 		m.safety(t)
 		m.liveness(t)
@@ -27,7 +30,7 @@ func (m *Model) check(t *rapid.T) {
 func (m *Model) safety(t *rapid.T) {
 	for i, h := range m.hosts {
 		for _, port := range Ports {
-			if h.guards[port] && m.hears(h) {
+			if h.guards[port] && m.hears(h, m.real()) && m.real().Sub(h.changed) >= m.pace.Late {
 				h.loose[port] = false
 			}
 			if m.unguarded(h, port) {
@@ -56,33 +59,45 @@ func (m *Model) allows(host int, port uint16, src netip.Addr, test func(*grant) 
 	})
 }
 
-// hears reports whether a host can be told something now, and surely could a moment ago.
-func (m *Model) hears(h *host) bool {
-	return h.downAt.IsZero() && m.real().Sub(h.upAt) >= m.pace.Redial
+// hears reports whether the plane had, at that time, the link to a host that it has now.
+func (m *Model) hears(h *host, at time.Time) bool {
+	linked := m.w.Linked(h.i)
+	return h.downAt.IsZero() && !linked.IsZero() && !linked.Before(h.lost) && !linked.After(at)
 }
 
-// cutOff reports whether what happened at that time may not have come to the host yet.
-func (m *Model) cutOff(h *host, at time.Time) bool {
-	if m.hears(h) {
-		return m.real().Sub(at) < m.pace.Late || m.real().Sub(h.upAt) < m.pace.Redial+m.pace.Late
+// cutOff reports whether, at a time, what happened at another may not have come to the host yet.
+func (m *Model) cutOff(h *host, at, happened time.Time) bool {
+	if m.hears(h, at) {
+		return at.Sub(happened) < m.pace.Late || at.Sub(m.w.Linked(h.i)) < m.pace.Late
 	}
-	return !h.outage.After(at.Add(max(m.pace.Late, m.pace.Breath)))
+	return !h.outage.After(happened.Add(max(m.pace.Late, m.pace.Breath)))
 }
 
 // mayBeOpen is the promise, for one lease and a connection that began at that time.
 func (m *Model) mayBeOpen(g *grant, at time.Time) bool {
-	return at.Before(g.hardEnd.Add(m.pace.Tick)) && m.holds(g, g.end)
+	return at.Before(g.hardEnd.Add(m.pace.Tick)) && m.holds(g, at, g.end)
 }
 
-// holds reports whether the host may still have g, whose time is over at end.
-func (m *Model) holds(g *grant, end time.Time) bool {
+// holds reports whether at a time the host may still have g, whose own is over at end.
+func (m *Model) holds(g *grant, at, end time.Time) bool {
 	h := m.hosts[g.host]
 	if !g.revoked.IsZero() {
-		return m.cutOff(h, g.revoked)
+		return m.cutOff(h, at, g.revoked)
+	}
+	over := m.planeAt(at).Sub(end)
+	if over < m.pace.Tick {
+		return true
 	}
 	// Only a step of the plane's clock makes a lease end before the kernel thinks so. It is noticed within a second.
-	return m.p.Now().Before(end.Add(m.pace.Tick)) || m.cutOff(h, m.stepped.Add(time.Second))
+	since := at.Add(-over)
+	if noticed := m.stepped.Add(time.Second); noticed.After(since) {
+		since = noticed
+	}
+	return m.cutOff(h, at, since)
 }
+
+// planeAt is what the plane's clock showed.
+func (m *Model) planeAt(at time.Time) time.Time { return m.p.Now().Add(at.Sub(m.real())) }
 
 // goesOn checks a session, and reports whether it lives.
 func (m *Model) goesOn(t *rapid.T, s *session) bool {
@@ -102,12 +117,12 @@ func (m *Model) goesOn(t *rapid.T, s *session) bool {
 
 // mayDrain is the promise for sessions of a lease that is over.
 func (m *Model) mayDrain(g *grant, at time.Time) bool {
-	if g.mode == ajar.Cut || !at.Before(g.hardEnd.Add(m.drains()+m.pace.Tick)) || !m.holds(g, g.end.Add(m.drains())) {
+	if g.mode == ajar.Cut || !at.Before(g.hardEnd.Add(m.drains()+m.pace.Tick)) || !m.holds(g, at, g.end.Add(m.drains())) {
 		return false
 	}
 	// Where leases meet the strictest wins, once the host can know of it.
 	return !slices.ContainsFunc(m.grants, func(o *grant) bool {
-		return o.host == g.host && o.port == g.port && o.mode == ajar.Cut && m.live(o) && m.p.Now().Add(m.pace.Tick).Before(o.end) && !m.cutOff(m.hosts[o.host], o.since)
+		return o.host == g.host && o.port == g.port && o.mode == ajar.Cut && m.live(o) && m.planeAt(at).Add(m.pace.Tick).Before(o.end) && !m.cutOff(m.hosts[o.host], at, o.since)
 	})
 }
 
@@ -117,13 +132,14 @@ func (m *Model) mustLast(s *session, g *grant) bool {
 	if g.since.After(s.opened) || !g.revoked.IsZero() || h.booted.After(s.opened) || !h.downAt.IsZero() || h.upAt.After(s.opened) || m.stepped.After(s.opened) {
 		return false
 	}
-	if m.real().Before(g.hardEnd.Add(-m.pace.Tick - m.pace.Late)) {
+	left := g.end.Sub(m.planeAt(real)) - m.pace.Tick - m.pace.Late
+	if left > 0 {
 		return true
 	}
-	if g.mode == ajar.Cut || !real.Before(g.hardEnd.Add(m.drains()-m.pace.Tick-m.pace.Late)) {
+	if g.mode == ajar.Cut || left+m.drains() <= 0 || g.end.Sub(m.planeAt(s.opened)) <= m.pace.Tick+m.pace.Late {
 		return false
 	}
-	return s.opened.Before(g.hardEnd.Add(-m.pace.Tick)) && !slices.ContainsFunc(m.grants, func(o *grant) bool {
+	return !slices.ContainsFunc(m.grants, func(o *grant) bool {
 		return o.host == g.host && o.port == g.port && o.mode == ajar.Cut
 	})
 }
@@ -131,7 +147,12 @@ func (m *Model) mustLast(s *session, g *grant) bool {
 // liveness compares hosts that could be told for long enough with what was granted, and what the store says of it.
 func (m *Model) liveness(t *rapid.T) {
 	for i, h := range m.hosts {
-		if !h.downAt.IsZero() || m.real().Sub(h.upAt) < m.pace.Settle {
+		if now := m.real(); !m.hears(h, now) {
+			if h.downAt.IsZero() && now.Sub(h.upAt) > m.pace.Redial {
+				t.Fatalf("host %d is not heard though it can be reached since %s\n%s", i, clock(h.upAt), m.story(i))
+			}
+			continue
+		} else if now.Sub(h.upAt) < m.pace.Settle || now.Sub(m.w.Linked(i)) < m.pace.Settle {
 			continue
 		}
 		want, near := map[ajar.LeaseID]*grant{}, map[ajar.LeaseID]bool{}

@@ -34,16 +34,20 @@ type Model struct {
 	arm     *atomic.Value
 	hosts   [Hosts]*host
 	stepped time.Time // the plane's clock
+	until   time.Time
 }
 
 // host is what the model knows of one.
 type host struct {
+	i         int
 	cut, dead bool
 	downAt    time.Time // since when it cannot be told anything; zero = it can
 	upAt      time.Time // since when it can
-	outage    time.Time // when the last time began that it could not
+	lost      time.Time // when its link was last lost
+	outage    time.Time // when the last time began in which it was not heard
 	booted    time.Time
 	flushed   time.Time
+	changed   time.Time               // its policy
 	skew      time.Duration           // of its own clock
 	guards    map[uint16]bool         // what the policy guards
 	modes     map[uint16]ajar.EndMode // what becomes of sessions there
@@ -78,6 +82,8 @@ type session struct {
 type Options struct {
 	Plane ajartest.Options
 	Pace  Pace
+	// Until ends a history in real time: what it would still do is left out. Zero = it goes to its end.
+	Until time.Time
 	// World makes the world of m's machines, once the plane runs.
 	World func(m *Model, p *ajartest.Plane) World
 }
@@ -87,7 +93,7 @@ const sessionsKept = 8
 
 // New makes a plane and a world, and has policies guard every port.
 func New(rt *rapid.T, t testing.TB, o Options) *Model {
-	m := &Model{t: rt, arm: new(atomic.Value), up: true, pace: o.Pace}
+	m := &Model{t: rt, arm: new(atomic.Value), up: true, pace: o.Pace, until: o.Until}
 	m.arm.Store(enforce.Step(""))
 	o.Plane.Tune = func(l *enforce.Loop) {
 		l.Chunk = 2
@@ -109,7 +115,7 @@ func New(rt *rapid.T, t testing.TB, o Options) *Model {
 	now := m.real()
 	for i := range Hosts {
 		m.Machines = append(m.Machines, m.p.Machine(fmt.Sprintf("vm%d", i)))
-		h := &host{upAt: now, booted: now, guards: map[uint16]bool{}, loose: map[uint16]bool{}, modes: map[uint16]ajar.EndMode{}}
+		h := &host{i: i, upAt: now, booted: now, guards: map[uint16]bool{}, loose: map[uint16]bool{}, modes: map[uint16]ajar.EndMode{}}
 		m.hosts[i] = h
 		for n, p := range Ports {
 			h.guards[p], h.modes[p] = true, ajar.Cut
@@ -125,7 +131,7 @@ func New(rt *rapid.T, t testing.TB, o Options) *Model {
 }
 
 // Run is one history.
-func (m *Model) Run() { m.t.Repeat(m.acts()) }
+func (m *Model) Run() { m.t.Repeat(map[string]func(*rapid.T){"act": m.act, "": m.check}) }
 
 // Up reports whether the plane runs.
 func (m *Model) Up() bool { return m.up }
@@ -136,49 +142,75 @@ func (m *Model) Grants() int { return len(m.grants) }
 // real is the clock that nobody steps.
 func (m *Model) real() time.Time { return time.Now() }
 
-func (m *Model) acts() map[string]func(*rapid.T) {
+// acts are what can happen, each as often as it stands there.
+func (m *Model) acts() []act {
 	u := int(m.pace.Unit / time.Millisecond)
-	acts := map[string]func(*rapid.T){
-		"request":         m.request,
-		"request again":   m.request,
-		"approve":         m.approve,
-		"revoke":          m.revoke,
-		"extend":          m.extend,
-		"session":         m.session,
-		"pass":            func(t *rapid.T) { m.pass(m.draw(t, "time", 1, 40*u)) },
-		"pass a little":   func(t *rapid.T) { m.pass(m.draw(t, "time", 1, 2*u)) },
-		"pass an end":     m.passAnEnd,
-		"change policy":   m.changePolicy,
-		"change mode":     m.changeMode,
-		"partition":       m.partition,
-		"crash agent":     m.crashAgent,
-		"reboot":          m.reboot,
-		"flush":           m.flush,
-		"crash plane":     m.crash,
-		"crash in a step": m.crashIn,
-		"restart plane":   m.restart,
-		"step clock":      m.stepClock,
-		"step host clock": m.stepHostClock,
+	return []act{
+		{"pass a little", func(t *rapid.T) { m.pass(m.draw(t, "time", 1, 2*u)) }},
+		{"pass", func(t *rapid.T) { m.pass(m.draw(t, "time", 1, 30*u)) }},
+		{"pass an end", m.passAnEnd}, {"pass an end", m.passAnEnd},
+		{"request", m.request}, {"request", m.request}, {"request", m.request}, {"request", m.request}, {"request", m.request},
+		{"request, yes", func(t *rapid.T) { m.request(t); m.approve(t) }},
+		{"approve", m.approve},
+		{"revoke", m.revoke},
+		{"extend", m.extend}, {"extend", m.extend},
+		{"session", m.session}, {"session", m.session}, {"session", m.session},
+		{"change policy", m.changePolicy},
+		{"change mode", m.changeMode},
+		{"partition", m.partition},
+		{"crash agent", m.crashAgent},
+		{"reboot", m.reboot},
+		{"flush", m.flush},
+		{"crash plane", m.crash},
+		{"crash in a step", m.crashIn},
+		{"restart plane", m.restart},
+		{"mend", m.mend}, {"mend", m.mend}, {"mend", m.mend},
+		{"step clock", m.stepClock},
+		{"step host clock", m.stepHostClock},
 	}
-	for name, fn := range acts {
-		acts[name] = func(t *rapid.T) {
-			began := m.real()
-			fn(t)
-			m.done = append(m.done, fmt.Sprintf("%s %s", began.UTC().Format(stamp), name))
-		}
-	}
-	acts[""] = m.check
-	return acts
 }
+
+type act struct {
+	name string
+	do   func(*rapid.T)
+}
+
+// act does something.
+func (m *Model) act(t *rapid.T) {
+	acts, began := m.acts(), m.real()
+	if m.over() {
+		return
+	}
+	a := acts[even(t, "act", len(acts))]
+	a.do(t)
+	m.done = append(m.done, fmt.Sprintf("%s %s", clock(began), a.name))
+}
+
+// even draws a number below n, each as likely as any other; rapid by itself prefers small ones.
+func even(t *rapid.T, what string, n int) int {
+	return rapid.Custom(func(t *rapid.T) (i int) {
+		for range 16 {
+			i <<= 1
+			if rapid.Bool().Draw(t, "bit") {
+				i++
+			}
+		}
+		return i % n
+	}).Draw(t, what)
+}
+
+func one[T any](t *rapid.T, what string, of []T) T { return of[even(t, what, len(of))] }
+
+func (m *Model) over() bool { return !m.until.IsZero() && m.real().After(m.until) }
 
 const stamp = "15:04:05.000"
 
 // draw draws a time in milliseconds.
 func (m *Model) draw(t *rapid.T, what string, from, to int) time.Duration {
-	return time.Duration(rapid.IntRange(from, to).Draw(t, what)) * time.Millisecond
+	return time.Duration(from+even(t, what, to-from+1)) * time.Millisecond
 }
 
-func (m *Model) drawHost(t *rapid.T) int { return rapid.IntRange(0, Hosts-1).Draw(t, "host") }
+func (m *Model) drawHost(t *rapid.T) int { return even(t, "host", Hosts) }
 
 // drawFor draws how long a lease is asked for, or extended by.
 func (m *Model) drawFor(t *rapid.T, what string) time.Duration {

@@ -31,6 +31,8 @@ type World interface {
 	Session(host int, src netip.Addr, port uint16) Session
 	// Rules is what the host's firewall holds. The host can be reached.
 	Rules(host int) ajar.Ruleset
+	// Linked is since when the plane has had its present link to the host; zero = it has none.
+	Linked(host int) time.Time
 	// Reach cuts the host off from the plane, or lets it reach the plane again.
 	Reach(host int, ok bool)
 	// Crash is the death of the host's agent, and its coming back.
@@ -62,9 +64,11 @@ type Pace struct {
 	Breath time.Duration
 	// Late is how much later than at once something reachable may be carried out.
 	Late time.Duration
-	// Settle is how long a host that can be reached again may take until it has exactly what was granted.
+	// Rest: one check of so many waits to Settle, and asks for liveness, too.
+	Rest int
+	// Settle is how long a host that is heard again may take until it has exactly what was granted.
 	Settle time.Duration
-	// Redial is how much of that it may take to hear the plane at all.
+	// Redial is how long it may take to hear the plane again; 0 = links are there at once.
 	Redial time.Duration
 	// Tick is how much later than at its deadline something may end, and how much earlier.
 	Tick time.Duration
