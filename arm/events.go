@@ -127,7 +127,10 @@ func eventCursor(c *call, f *ajar.EventFilter) error {
 
 // eventsWithin reads events, and if there are none yet waits for some.
 func (s *Server) eventsWithin(ctx context.Context, c *call, f ajar.EventFilter, most time.Duration) ([]*ajar.Event, error) {
-	ch, stop := s.news.watch(anyEvent)
+	ch, stop, err := s.news.watch(c.who.Principal, anyEvent)
+	if err != nil {
+		return nil, err
+	}
 	defer stop()
 	began := s.Clock()
 	for {

@@ -17,7 +17,11 @@ type news struct {
 	stopping chan struct{}
 	mu       sync.Mutex
 	waiting  map[ajar.RequestID]map[chan struct{}]bool
+	who      map[ajar.PrincipalID]int // how many calls of one principal wait
 }
+
+// maxWaiting is how many calls of one principal may wait at a time. Each holds a connection and looks every second.
+const maxWaiting = 1000
 
 // Changed says that something about these requests or their leases is different now. The loop calls it when it has
 // settled a lease; it does not block.
@@ -37,13 +41,17 @@ func (s *Server) Changed(ids ...ajar.RequestID) {
 // Stop answers whoever waits with what there is. It is called once, when the server is about to end.
 func (s *Server) Stop() { close(s.news.stopping) }
 
-func (n *news) watch(id ajar.RequestID) (ch chan struct{}, stop func()) {
+func (n *news) watch(who ajar.PrincipalID, id ajar.RequestID) (ch chan struct{}, stop func(), err error) {
 	ch = make(chan struct{}, 1)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.waiting == nil {
-		n.waiting = map[ajar.RequestID]map[chan struct{}]bool{}
+		n.waiting, n.who = map[ajar.RequestID]map[chan struct{}]bool{}, map[ajar.PrincipalID]int{}
 	}
+	if n.who[who] >= maxWaiting {
+		return nil, nil, ajar.Errorf(ajar.TooMany, "%d of your calls wait for news already; end some first", maxWaiting)
+	}
+	n.who[who]++
 	if n.waiting[id] == nil {
 		n.waiting[id] = map[chan struct{}]bool{}
 	}
@@ -54,7 +62,10 @@ func (n *news) watch(id ajar.RequestID) (ch chan struct{}, stop func()) {
 		if delete(n.waiting[id], ch); len(n.waiting[id]) == 0 {
 			delete(n.waiting, id)
 		}
-	}
+		if n.who[who]--; n.who[who] == 0 {
+			delete(n.who, who)
+		}
+	}, nil
 }
 
 const (
@@ -140,7 +151,10 @@ func (s *Server) wait(ctx context.Context, c *call, id ajar.RequestID) (*broker.
 	if until == nil {
 		return s.Broker.Request(ctx, c.who, id)
 	}
-	ch, stop := s.news.watch(id)
+	ch, stop, err := s.news.watch(c.who.Principal, id)
+	if err != nil {
+		return nil, err
+	}
 	defer stop()
 	began := s.Clock()
 	for {
