@@ -356,7 +356,7 @@ func within(t testing.TB, limit time.Duration, what string, cond func() bool) {
 }
 
 // until waits for a moment.
-func until(at time.Time) { <-time.After(time.Until(at)) }
+func until(at time.Time) { <-time.After(time.Until(at) + 2*tick) }
 
 func flowAt(port uint16, proto ajar.Protocol) ajar.Flow {
 	return ajar.Flow{Port: ajar.Port{Number: port, Protocol: proto}}
@@ -437,3 +437,10 @@ const acceptsEstablished = `table inet admin {
 	}
 }
 `
+
+// listed is list for tests, beside whom the hanger asks the kernel, too.
+func (f *Firewall) listed(ctx context.Context, set string) ([]held, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.list(ctx, set)
+}
