@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -179,15 +180,16 @@ func (t *txn) makeOwner(p *ajar.Principal) error {
 }
 
 // AfterRestore closes every lease that is not final, unless kept by name: what happened since the backup was made is
-// unknown, so nothing stays open on its word. It gives the number of leases that are closing now.
-func (b *Broker) AfterRestore(ctx context.Context, keep []ajar.LeaseID) (n int, err error) {
-	kept := make(map[ajar.LeaseID]bool, len(keep))
-	for _, id := range keep {
-		kept[ajar.LeaseID(strings.ToLower(string(id)))] = true
-	}
+// unknown, so nothing stays open on its word. It gives the number of leases that are closing now, and those to be kept
+// that are not there or over.
+func (b *Broker) AfterRestore(ctx context.Context, keep []ajar.LeaseID) (n int, missing []ajar.LeaseID, err error) {
+	kept := make(map[ajar.LeaseID]bool, len(keep)) // and whether it was found
 	err = b.do(ctx, ajar.Plane, op{action: ajar.PlaneRestored, scope: ajar.Root}, func(t *txn) error {
 		t.event.Outcome = ajar.Happened
 		n = 0
+		for _, id := range keep {
+			kept[ajar.LeaseID(strings.ToLower(string(id)))] = false
+		}
 		f := ajar.Filter{States: []string{string(ajar.Opening), string(ajar.Open), string(ajar.Closing)}, Limit: 1000}
 		for {
 			ls, next, err := ajar.List[ajar.Lease](t, f)
@@ -195,7 +197,8 @@ func (b *Broker) AfterRestore(ctx context.Context, keep []ajar.LeaseID) (n int, 
 				return err
 			}
 			for _, l := range ls {
-				if kept[l.ID] {
+				if _, ok := kept[l.ID]; ok {
+					kept[l.ID] = true
 					continue
 				}
 				if err := t.closeRestored(l); err != nil {
@@ -207,11 +210,18 @@ func (b *Broker) AfterRestore(ctx context.Context, keep []ajar.LeaseID) (n int, 
 				break
 			}
 		}
+		missing = nil
+		for id, found := range kept {
+			if !found {
+				missing = append(missing, id)
+			}
+		}
+		slices.Sort(missing)
 		t.detail("closing", strconv.Itoa(n))
-		t.detail("kept", strconv.Itoa(len(keep)))
+		t.detail("kept", strconv.Itoa(len(kept)-len(missing)))
 		return nil
 	})
-	return n, err
+	return n, missing, err
 }
 
 func (t *txn) closeRestored(l *ajar.Lease) error {

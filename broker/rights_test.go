@@ -490,10 +490,10 @@ func TestAfterRestoreNothingStaysOpenUnlessNamed(t *testing.T) {
 		ids = append(ids, p.granted(alice, ask(vm(group, "vm1"), n, time.Hour)).Leases[0].ID)
 	}
 	p.set(ids[0], func(l *ajar.Lease) { p.must(l.Move(ajar.Closing, ajar.Expired)) })
-	n, err := p.b.AfterRestore(ctx, []ajar.LeaseID{ids[2]})
+	n, missing, err := p.b.AfterRestore(ctx, []ajar.LeaseID{ids[2], "nonesuch"})
 	p.must(err)
-	if n != 2 {
-		t.Errorf("%d are closing", n)
+	if n != 2 || len(missing) != 1 || missing[0] != "nonesuch" {
+		t.Errorf("%d are closing, missing %v", n, missing)
 	}
 	p.wants(ids[0], ajar.Closing, ajar.Revoked)
 	p.wants(ids[1], ajar.Closing, ajar.Revoked)

@@ -409,6 +409,12 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := removeDatabase(filepath.Join(m.dir, "ajar.db")); err != nil {
 		t.Fatal(err)
 	}
+	if _, _, err := m.run("restore", "-c", m.conf, "-keep", "nonesuch", file); err == nil || !strings.Contains(err.Error(), "nonesuch") {
+		t.Errorf("a restore that keeps what is not there: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(m.dir, "ajar.db")); err == nil {
+		t.Error("there is a database after a restore that failed")
+	}
 	out := m.must("restore", "-c", m.conf, "-keep", string(kept.Leases[0].ID), file)
 	if !strings.Contains(out, "1 leases are being closed") {
 		t.Errorf("restore says %q", out)

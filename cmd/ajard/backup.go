@@ -122,8 +122,12 @@ func restoreInto(ctx context.Context, c *Config, e env, from, dsn string, keep k
 	}
 	s.SetSigner(signer(key))
 	b := broker.New(broker.Config{Store: s, Clock: time.Now, NewID: uuid.NewString, Bounds: c.bounds(), Log: log})
-	if n, err = b.AfterRestore(ctx, keep); err != nil {
+	n, missing, err := b.AfterRestore(ctx, keep)
+	if err != nil {
 		return 0, fmt.Errorf("close what was open: %w", err)
+	}
+	if len(missing) > 0 { // everything else is closed by now, and what is closed stays so: better not to begin with this
+		return 0, fmt.Errorf("no such lease is open in the backup, by its whole id: %v", missing)
 	}
 	return n, authn.RevokeAll(ctx, s, time.Now())
 }
