@@ -14,7 +14,7 @@ import (
 	"github.com/ajar-access/ajar/lab"
 )
 
-// session is a live ssh session in which somebody types all the time, and sees what comes back.
+// session is a live ssh session in which somebody types all the time and sees what comes back, or only waits.
 type session struct {
 	cmd  *exec.Cmd
 	mu   sync.Mutex
@@ -23,22 +23,30 @@ type session struct {
 	gone time.Time // when ssh ended; after over
 }
 
-// ssh signs in to m from the requester's machine and waits for the first line.
+// ssh signs in to m from the requester's machine and waits for the first line. Then somebody types.
 func (d *demo) ssh(ctx context.Context, m *lab.Machine) (*session, error) {
+	s, in, err := d.signIn(ctx, m)
+	if err == nil {
+		go s.typing(in)
+	}
+	return s, err
+}
+
+// signIn is ssh in which nobody types yet.
+func (d *demo) signIn(ctx context.Context, m *lab.Machine) (*session, io.WriteCloser, error) {
 	s := &session{over: make(chan struct{})}
 	s.cmd = d.lab.Requester.Command(ctx, nil, "ssh", m.IPv4.String(), "hostname; while read -r line; do echo \"$line\"; done")
 	in, err := s.cmd.StdinPipe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := d.lab.Requester.Do(s.cmd.Start); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	go s.typing(in)
 	first := make(chan string, 1)
 	go func() {
 		defer close(s.over)
@@ -57,13 +65,13 @@ func (d *demo) ssh(ctx context.Context, m *lab.Machine) (*session, error) {
 	select {
 	case host := <-first:
 		if host != m.Name {
-			return nil, fmt.Errorf("ssh to %s ended up on %q", m.Name, host)
+			return nil, nil, fmt.Errorf("ssh to %s ended up on %q", m.Name, host)
 		}
-		return s, nil
+		return s, in, nil
 	case <-s.over:
-		return nil, fmt.Errorf("ssh to %s ended at once", m.Name)
+		return nil, nil, fmt.Errorf("ssh to %s ended at once", m.Name)
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 }
 

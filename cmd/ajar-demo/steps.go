@@ -146,15 +146,29 @@ func (d *demo) extended(ctx context.Context) (string, error) {
 	return fmt.Sprintf("by 2 s, without one refusal in %d tries; closed %s at the new deadline", seen.Tries, aboutDeadline(seen.LastOpen, second.End)), nil
 }
 
-// deadline lets a lease run out.
+// deadline lets a lease run out, with a second session in which nobody types: the agent must tell both its ends.
 func (d *demo) deadline(ctx context.Context) (string, error) {
-	return d.runOut(ctx, d.lab.Machines[0], func() error { return nil })
+	m := d.lab.Machines[0]
+	var idle *session
+	var end time.Time
+	seen, err := d.runOut(ctx, m, func(at time.Time) (err error) {
+		end = at
+		idle, _, err = d.signIn(ctx, m)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := idle.ended(ctx); err != nil {
+		return "", fmt.Errorf("idle session: %w", err)
+	}
+	return fmt.Sprintf("%s; an idle one was gone %s", seen, aboutDeadline(idle.gone, end)), nil
 }
 
 // killed lets a lease run out with nobody alive to end it.
 func (d *demo) killed(ctx context.Context) (string, error) {
 	m := d.lab.Machines[1]
-	seen, err := d.runOut(ctx, m, func() error {
+	seen, err := d.runOut(ctx, m, func(time.Time) error {
 		fmt.Fprintf(d.out, "    root  $ kill -9 %d %d   # ajard, and the agent of %s\n", d.lab.Plane.Proc().PID, m.Agent().PID, m.Name)
 		d.lab.Plane.Kill()
 		m.KillAgent()
@@ -173,7 +187,7 @@ func (d *demo) killed(ctx context.Context) (string, error) {
 }
 
 // runOut opens m for three seconds, does something to the lab, and measures how the deadline is met.
-func (d *demo) runOut(ctx context.Context, m *lab.Machine, meanwhile func() error) (string, error) {
+func (d *demo) runOut(ctx context.Context, m *lab.Machine, meanwhile func(end time.Time) error) (string, error) {
 	lease, err := d.open(ctx, m, "3s", "a short look")
 	if err != nil {
 		return "", err
@@ -182,7 +196,7 @@ func (d *demo) runOut(ctx context.Context, m *lab.Machine, meanwhile func() erro
 	if err != nil {
 		return "", err
 	}
-	if err := meanwhile(); err != nil {
+	if err := meanwhile(lease.End); err != nil {
 		return "", err
 	}
 	if err := until(ctx, lease.End.Add(-150*time.Millisecond)); err != nil {

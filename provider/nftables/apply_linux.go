@@ -24,6 +24,7 @@ func (f *Firewall) ApplyAt(ctx context.Context, _ ajar.Endpoint, want ajar.Rules
 func (f *Firewall) apply(ctx context.Context, want ajar.Ruleset, rev uint64, based bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.ring()
 	if f.sock == nil {
 		return errClosed
 	}
@@ -40,7 +41,8 @@ func (f *Firewall) settle(ctx context.Context, want ajar.Ruleset) error {
 	if len(want.Guard) == 0 && len(want.Allow) == 0 {
 		return f.remove()
 	}
-	if !f.laid {
+	found := f.laid
+	if !found {
 		if err := f.adopt(ctx); err != nil {
 			return err
 		}
@@ -52,7 +54,13 @@ func (f *Firewall) settle(ctx context.Context, want ajar.Ruleset) error {
 	}
 	d := want.Diff(ajar.Ruleset{Guard: f.guards, Allow: f.allow()})
 	d.Guard = &want.Guard
-	return f.change(ctx, d, f.stale())
+	if err := f.change(ctx, d, f.stale()); err != nil {
+		return err
+	}
+	if !found {
+		f.losing(anyBar) // openings may have ended while nobody was there
+	}
+	return nil
 }
 
 // allow is the rules in memory.
@@ -81,6 +89,7 @@ func (f *Firewall) stale() map[place]struct{} {
 func (f *Firewall) Change(ctx context.Context, _ ajar.Endpoint, d ajar.Delta) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.ring()
 	switch {
 	case f.sock == nil:
 		return errClosed

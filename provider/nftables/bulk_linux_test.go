@@ -58,7 +58,7 @@ func TestManyOpenings(t *testing.T) {
 		t.Errorf("observed something else: %d to put, %d to drop", len(d.Put), len(d.Drop))
 	}
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
-	if es, err := f.list(t.Context(), "open4_32"); err != nil || len(es) != 0 {
+	if es, err := f.listed(t.Context(), "open4_32"); err != nil || len(es) != 0 {
 		t.Errorf("%d are left, %v", len(es), err)
 	}
 	if _, err := k.ended(t); err == nil {

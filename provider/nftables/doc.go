@@ -36,6 +36,18 @@
 //	drain4_24, …              lets established connections go on after the opening's end, until the hard stop
 //	refused4, refused6        who was lately turned away; bounded, minutes
 //
+// # What ends at both ends
+//
+// The kernel stops a session's packets, but who only waits hears nothing of that, and the server keeps its socket. So while
+// this process lives it looks, some milliseconds after an opening ended, was taken away or a guard was confirmed, for TCP
+// sockets on the guarded ports that nothing allows any longer, and has the kernel close them (SOCK_DESTROY): the
+// server gets an error and the guest a reset. It asks the same questions as the rules, so that the host's own calls, talk
+// within the host, and who was redirected from a port that is open stay. With the process dead, or a kernel
+// without CONFIG_INET_DIAG_DESTROY, the cut remains: who waits notices it with the next packet.
+//
+// Sockets in other network namespaces (containers), and those behind a guarded port that is redirected to another one, are
+// out of reach. UDP has no sessions to end.
+//
 // # What it does not hold
 //
 // Packets that never come by the hooks: flows that somebody offloaded to a flowtable or hardware, XDP, raw sockets. A UDP

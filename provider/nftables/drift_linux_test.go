@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -358,17 +359,17 @@ func TestChangeNeedsItsRevision(t *testing.T) {
 func TestResyncAfterSuspend(t *testing.T) {
 	p := newPair(t)
 	p.host.serve("tcp", ":22")
-	slept := time.Duration(0)
-	f := p.host.firewall(Config{Clock: func() time.Time { return time.Now().Add(slept) }})
+	var slept atomic.Int64
+	f := p.host.firewall(Config{Clock: func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }})
 	end := time.Now().Add(time.Hour)
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4), leaseOf("b", 22, end.Add(time.Hour), guest6)}})
-	slept = time.Hour + time.Second
+	slept.Store(int64(time.Hour + time.Second))
 	if err := f.Resync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.guest.wantRefused(guest4, ap(host4, 22))
 	p.guest.wantOpen(guest6, ap(host6, 22))
-	es, err := f.list(t.Context(), "open6_128")
+	es, err := f.listed(t.Context(), "open6_128")
 	if err != nil || len(es) != 1 || es[0].expires > time.Hour {
 		t.Errorf("%v %v", es, err)
 	}

@@ -104,6 +104,7 @@ type hold struct {
 // elem is what we want of one element and what the kernel was last seen to have.
 type elem struct {
 	held  []hold
+	wait        // for the end
 	wrote int64 // Unix milliseconds; 0 = not there
 	about bool  // wrote was computed from a listing and may be off by some milliseconds
 }
@@ -126,10 +127,12 @@ type book struct {
 	rules map[ajar.LeaseID]ajar.Rule
 	elems map[place]*elem
 	count map[shape]int // of elements
+	queue queue
+	lost  map[uint16]struct{} // TCP ports where connections lost their permission and were not hung up yet
 }
 
 func newBook() *book {
-	return &book{rules: map[ajar.LeaseID]ajar.Rule{}, elems: map[place]*elem{}, count: map[shape]int{}}
+	return &book{rules: map[ajar.LeaseID]ajar.Rule{}, elems: map[place]*elem{}, count: map[shape]int{}, lost: map[uint16]struct{}{}}
 }
 
 // drop takes a lease's holds away and adds the places to touched.
@@ -142,6 +145,7 @@ func (k *book) drop(id ajar.LeaseID, touched map[place]struct{}) {
 	for _, w := range ws {
 		if e := k.elems[w.place]; e != nil {
 			e.drop(id)
+			k.queue.set(e, e.until())
 			touched[w.place] = struct{}{}
 		}
 	}
@@ -156,6 +160,7 @@ func (k *book) put(r ajar.Rule, ws []wish, touched map[place]struct{}) {
 		e := k.at(w.place)
 		e.drop(r.Lease) // a rule may name one source twice
 		e.held = append(e.held, hold{r.Lease, w.until})
+		k.queue.set(e, e.until())
 		touched[w.place] = struct{}{}
 	}
 }
@@ -164,6 +169,9 @@ func (k *book) at(p place) *elem {
 	e := k.elems[p]
 	if e == nil {
 		e = &elem{}
+		if p.proto == unix.IPPROTO_TCP {
+			e.port = p.port
+		}
 		k.elems[p] = e
 		k.count[p.shape]++
 	}
@@ -213,6 +221,10 @@ func (k *book) edits(now int64, touched map[place]struct{}) []edit {
 			continue
 		}
 		end := e.until()
+		if end == 0 && e.port != 0 && (e.due != 0 || e.wrote > now) {
+			// Taken away before its end, or before anybody came to hang up at its end.
+			k.lost[e.port], e.due = struct{}{}, 0
+		}
 		if end < now+soonest.Milliseconds() {
 			end = 0
 		}

@@ -21,6 +21,7 @@ type Firewall struct {
 
 	news chan struct{} // wakes Report
 	mon  *monitor
+	hang *hanger
 
 	mu      sync.Mutex
 	sock    *socket // the table's owner, where tables can be owned
@@ -61,12 +62,15 @@ func (c Config) Open(_ context.Context, log *slog.Logger) (*Firewall, error) {
 		f.table = "ajar"
 	}
 	f.forgetAll()
+	f.hang = newHanger(f)
 	err := inNetNS(c.NetNS, func() (err error) {
 		if f.sock, err = dial(unix.NETLINK_NETFILTER); err != nil {
 			return err
 		}
-		f.mon, err = watch(f.table, f.sock.pid)
-		return err
+		if f.mon, err = watch(f.table, f.sock.pid); err != nil {
+			return err
+		}
+		return f.hang.open()
 	})
 	if err == nil {
 		err = f.probe()
@@ -78,6 +82,7 @@ func (c Config) Open(_ context.Context, log *slog.Logger) (*Firewall, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
+	f.hang.start()
 	return f, nil
 }
 
@@ -129,7 +134,7 @@ func (f *Firewall) tableFlags() uint32 {
 
 // Close lets go of the table and leaves it in place: closed ports stay closed, openings end by themselves.
 func (f *Firewall) Close() error {
-	var errs []error
+	errs := []error{f.hang.stop()}
 	if f.mon != nil {
 		errs = append(errs, f.mon.close())
 	}
@@ -150,7 +155,7 @@ func (f *Firewall) Status() ajar.HostStatus {
 	if !f.persist {
 		own = f.why
 	}
-	return ajar.HostStatus{Kernel: f.kernel, OwnTable: own}
+	return ajar.HostStatus{Kernel: f.kernel, OwnTable: own, HangUp: f.hang.status()}
 }
 
 func kernelRelease() string {

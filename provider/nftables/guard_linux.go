@@ -110,6 +110,7 @@ func (f *Firewall) reguard(ctx context.Context, b *batch, guards []ajar.Guard, n
 	return func(ctx context.Context) error {
 		old := f.barred
 		f.guards, f.barred = slices.Clone(guards), want
+		f.losing(func(k bar) bool { return want[k] == forever && old[k] != forever })
 		if err := f.checkBars(old); err != nil || len(fresh) == 0 {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,8 +95,8 @@ func found(b *book, q question) time.Time {
 func TestOverlappingPrefixesInAnyOrder(t *testing.T) {
 	p := newPair(t)
 	p.host.serve("tcp", ":22")
-	slept := time.Duration(0)
-	f := p.host.firewall(Config{Clock: func() time.Time { return time.Now().Add(slept) }})
+	var slept atomic.Int64
+	f := p.host.firewall(Config{Clock: func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }})
 	if c := flag.Lookup("rapid.checks"); c.Value.String() == c.DefValue {
 		t.Cleanup(func() { _ = c.Value.Set(c.DefValue) })
 		_ = c.Value.Set("25") // a hundred take their time under the race detector; -rapid.checks asks for more
@@ -146,7 +147,7 @@ func TestOverlappingPrefixesInAnyOrder(t *testing.T) {
 				must(f.ApplyAt(t.Context(), anyEndpoint, w, rev))
 			},
 			"sleep": func(rt *rapid.T) {
-				slept += time.Duration(rapid.IntRange(1, 3).Draw(rt, "minutes")) * time.Minute
+				slept.Add(int64(rapid.IntRange(1, 3).Draw(rt, "minutes")) * int64(time.Minute))
 				must(f.Resync(t.Context()))
 			},
 			"die": func(*rapid.T) {
@@ -164,6 +165,8 @@ func TestOverlappingPrefixesInAnyOrder(t *testing.T) {
 }
 
 func compare(rt *rapid.T, p *pair, f *Firewall, rules map[ajar.LeaseID]ajar.Rule) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	now := f.clock()
 	seen := &Firewall{conf: f.conf, table: f.table, clock: f.clock, log: f.log, sock: f.sock}
 	seen.forgetAll()

@@ -84,6 +84,7 @@ func (f *Firewall) tell(r ajar.Report) {
 func (f *Firewall) repair(ctx context.Context, d *drift) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.ring()
 	if f.sock == nil || !f.laid {
 		return // we hold nothing
 	}
@@ -98,6 +99,9 @@ func (f *Firewall) repair(ctx context.Context, d *drift) {
 			Message: "somebody changed our table and it could not be repaired: " + what,
 			Details: d.details(took, ajar.Message(err))})
 		return
+	}
+	if d.whole {
+		f.losing(anyBar) // whoever came in meanwhile
 	}
 	f.log.WarnContext(ctx, "table repaired", "what", what, "took", took)
 	f.tell(ajar.Report{Time: from, Action: ajar.DriftRepaired,
@@ -320,5 +324,6 @@ func (f *Firewall) Resync(ctx context.Context) error {
 	if err := f.change(ctx, ajar.Delta{}, all); err != nil {
 		return fmt.Errorf("write the openings' ends anew: %w", err)
 	}
+	f.hang.poke()
 	return nil
 }

@@ -10,9 +10,12 @@ import (
 
 const (
 	diagByFamily = 20 // SOCK_DIAG_BY_FAMILY
+	diagDestroy  = 21 // SOCK_DESTROY
+	diagBytecode = 1  // INET_DIAG_REQ_BYTECODE
 	diagReqLen   = 56 // struct inet_diag_req_v2
 	diagMsgLen   = 72 // struct inet_diag_msg
 	tcpListen    = 10
+	tcpSynSent   = 2
 	tcpTimeWait  = 6
 	tcpClose     = 7
 	udpOpen      = 7 // an unconnected UDP socket reads as closed
@@ -24,6 +27,8 @@ type sock struct {
 	state         uint8
 	local, remote netip.AddrPort
 	inode         uint32
+	family        uint8    // as the kernel has it: an IPv6 socket may have IPv4 ends
+	id            [48]byte // struct inet_diag_sockid, which with its cookie means this socket and no later one
 }
 
 // sockAddr is where a socket listens. An address that is unspecified listens on every one.
@@ -81,32 +86,73 @@ func (f *Firewall) sockets(ctx context.Context) (all []sock, err error) {
 	}
 	defer func() { _ = s.close() }()
 	for _, proto := range []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			var some []sock
-			err := s.dump(ctx, func() []byte { return diagRequest(family, proto) }, func() { some = nil }, func(m message) error {
-				if k, err := readSock(m.body, proto); err != nil {
-					return err
-				} else {
-					some = append(some, k)
-				}
-				return nil
-			})
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, some...)
+		some, err := s.sockets(ctx, proto, nil)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, some...)
 	}
 	return all, nil
 }
 
-func diagRequest(family, proto uint8) []byte {
-	b := make([]byte, headerLen+diagReqLen)
+// sockets lists one protocol's sockets; only those on local ports, if there are any and not so many that asking for them
+// costs more than hearing of all.
+func (s *socket) sockets(ctx context.Context, proto uint8, ports []uint16) (all []sock, err error) {
+	var filter attrs
+	if n := len(ports); n > 0 && n <= 256 {
+		filter.raw(diagBytecode, onPorts(ports))
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		var some []sock
+		req := func() []byte {
+			return diagRequest(diagByFamily, unix.NLM_F_DUMP, sock{family: family, proto: proto}, filter)
+		}
+		err := s.dump(ctx, req, func() { some = nil }, func(m message) error {
+			k, err := readSock(m.body, proto)
+			some = append(some, k)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// onPorts is a program for the kernel's lister that passes sockets on some local ports: per port "at least" and "at most",
+// since older kernels know no "equal", and a jump to the end, which is a pass; beyond the end is none.
+func onPorts(ports []uint16) []byte {
+	const (
+		jump, atLeast, atMost = 1, 2, 3
+		block                 = 20
+	)
+	var b []byte
+	op := func(code, yes uint8, no int) {
+		b = binary.NativeEndian.AppendUint16(append(b, code, yes), uint16(no))
+	}
+	for i, p := range ports {
+		op(atLeast, 8, block)
+		op(0, 0, int(p))
+		op(atMost, 8, block-8)
+		op(0, 0, int(p))
+		if last := len(ports) - 1; i < last {
+			op(jump, 4, (last-i)*block)
+		}
+	}
+	return b
+}
+
+// diagRequest asks for sockets (of every state), or for something to be done to the one that is k.
+func diagRequest(typ, flags uint16, k sock, rest []byte) []byte {
+	b := make([]byte, headerLen+diagReqLen, headerLen+diagReqLen+len(rest))
+	b = append(b, rest...)
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], diagByFamily)
-	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	b[headerLen], b[headerLen+1] = family, proto
-	binary.NativeEndian.PutUint32(b[headerLen+4:], ^uint32(0)) // every state
+	binary.NativeEndian.PutUint16(b[4:], typ)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|flags)
+	b[headerLen], b[headerLen+1] = k.family, k.proto
+	binary.NativeEndian.PutUint32(b[headerLen+4:], ^uint32(0))
+	copy(b[headerLen+8:], k.id[:])
 	return b
 }
 
@@ -122,7 +168,7 @@ func readSock(b []byte, proto uint8) (sock, error) {
 		return netip.AddrFrom16([16]byte(b[at : at+16])).Unmap()
 	}
 	return sock{
-		proto: proto, state: b[1], inode: binary.NativeEndian.Uint32(b[68:]),
+		proto: proto, state: b[1], inode: binary.NativeEndian.Uint32(b[68:]), family: b[0], id: [48]byte(b[4:52]),
 		local:  netip.AddrPortFrom(addr(8), binary.BigEndian.Uint16(b[4:])),
 		remote: netip.AddrPortFrom(addr(24), binary.BigEndian.Uint16(b[6:])),
 	}, nil

@@ -16,7 +16,7 @@ func FuzzMessages(f *testing.F) {
 	b.newSet(shape{six: true, bits: 64}.set(), 1)
 	b.newTable(3)
 	f.Add([]byte(b.finish()))
-	f.Add(diagRequest(unix.AF_INET, unix.IPPROTO_TCP))
+	f.Add(diagRequest(diagByFamily, unix.NLM_F_DUMP, sock{family: unix.AF_INET, proto: unix.IPPROTO_TCP}, nil))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		_ = eachMessage(raw, func(m message) error {
 			_, _, _ = m.verdict()
