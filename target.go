@@ -19,6 +19,7 @@ type Target struct {
 	Source    string       // "person", or the provider whose listing made it
 	Endpoints []EndpointID // where its rules are enforced; empty until a host joins
 	Policies  []ID         // which policies name it, so that a host that joins finds what it must guard
+	Kept      []Flow       // what a host that was removed keeps closed until somebody releases it (unguard: keep)
 	Created   time.Time
 	Removed   time.Time // set while the last leases of a removed target are closed
 }

@@ -266,3 +266,28 @@ func TestPlanesOwnMachineIsKnownByItsHost(t *testing.T) {
 		}
 	}
 }
+
+// A port that is kept closed until somebody releases it stays so though its host is removed and joins again.
+func TestKeptGuardOutlivesTheRemovalOfItsHost(t *testing.T) {
+	p := newPlane(t)
+	v := vm(group, "vm1")
+	first := p.host(v)
+	body := ajar.Policy{ID: pol, Unguard: ajar.Keep, Machines: []ajar.MachinePolicy{machine(v, port(22, ajar.TCP))}}
+	p.must(p.put(p.owner, body, broker.PutOptions{}))
+	_, err := p.b.DeletePolicy(ctx, p.owner, pol)
+	p.must(err)
+	kept := p.guards(first.Endpoint.ID)
+	p.must(p.b.RemoveHost(ctx, p.owner, v, false))
+	_, err = p.b.PutTarget(ctx, p.owner, ajar.Target{ID: v, Location: "west"})
+	p.must(err)
+	again := p.host(v)
+	if got := p.guards(again.Endpoint.ID); got != kept || got == "" {
+		t.Errorf("guarded after joining again: %q, before %q", got, kept)
+	}
+	p.recorded(ajar.GuardKept, ajar.Accepted)
+	p.must(p.b.ReleaseGuard(ctx, p.owner, v, ajar.Flow{Port: ajar.Port{Number: 22, Protocol: ajar.TCP}}))
+	p.must(p.b.RemoveHost(ctx, p.owner, v, false))
+	if got := p.guards(p.host(v).Endpoint.ID); got != "" {
+		t.Errorf("released, and yet guarded: %q", got)
+	}
+}

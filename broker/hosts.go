@@ -229,7 +229,13 @@ func (t *txn) place(j *Joined) error {
 		}
 	}
 	j.Endpoint = &ajar.Endpoint{ID: ajar.EndpointID(strings.ToLower(t.b.NewID())), Provider: agentProvider, Target: j.Target.ID, Address: j.Target.ID.Name()}
-	j.Target.Endpoints = append(j.Target.Endpoints, j.Endpoint.ID)
+	for _, f := range j.Target.Kept { // joining again releases nothing
+		j.Endpoint.Guards = append(j.Endpoint.Guards, ajar.EndpointGuard{Flow: f, Kept: true, Since: t.now})
+	}
+	if kept := j.Target.Kept; len(kept) > 0 {
+		t.recordShift(j.Endpoint, shift{kept: kept}, time.Time{})
+	}
+	j.Target.Endpoints, j.Target.Kept = append(j.Target.Endpoints, j.Endpoint.ID), nil
 	return t.Put(j.Target)
 }
 
@@ -414,6 +420,11 @@ func (t *txn) forgetHost(m *ajar.Target, ep ajar.EndpointID, lift bool) error {
 		if lift {
 			t.recordShift(e, shift{lifted: flows}, time.Time{})
 		} else {
+			for _, g := range e.Guards {
+				if g.Kept && !slices.Contains(m.Kept, g.Flow) {
+					m.Kept = append(m.Kept, g.Flow)
+				}
+			}
 			t.recordShift(e, shift{kept: flows}, time.Time{})
 		}
 		err = t.Delete(ajar.KindEndpoint, string(ep))

@@ -33,12 +33,13 @@ func (t *txn) putTarget(m ajar.Target) (*ajar.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Stamp, m.Endpoints, m.Policies, m.Removed, m.Created = ajar.Stamp{}, nil, nil, time.Time{}, t.now
+	m.Stamp, m.Endpoints, m.Policies, m.Kept, m.Removed, m.Created = ajar.Stamp{}, nil, nil, nil, time.Time{}, t.now
 	if m.Source == "" {
 		m.Source = "person"
 	}
 	if old != nil {
 		m.Stamp, m.Endpoints, m.Policies, m.Created, m.Source = old.Stamp, old.Endpoints, old.Policies, old.Created, old.Source
+		m.Kept = old.Kept
 	}
 	return &m, t.Put(&m)
 }
