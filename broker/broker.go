@@ -21,9 +21,10 @@ type Config struct {
 	Log    *slog.Logger  // nil = none
 	// Wake tells the loop that these endpoints are due; nil = nobody to tell. It must not block.
 	Wake func(...ajar.EndpointID)
-	// Take is asked for in the same Update, where it can save the loop one of its own: it claims what was marked due,
-	// and what it gives is called instead of Wake once that is durable. nil = Wake alone.
-	Take func(tx ajar.Tx, eps ...ajar.EndpointID) (begun func(), err error)
+	// Take is called in the same Update, where it can save the loop one of its own: it claims what was marked due, and
+	// what it gives is called instead of Wake once that is durable. The leases that were written are not changed any
+	// more by either side. nil = Wake alone.
+	Take func(tx ajar.Tx, eps []ajar.EndpointID, written []*ajar.Lease) (begun func(), err error)
 	// GuardConfirm is how long a new guard waits for confirmation before its host rolls it back, where a PutPolicy says
 	// nothing; 0 = new guards are confirmed at once.
 	GuardConfirm time.Duration

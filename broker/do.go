@@ -37,6 +37,7 @@ type txn struct {
 	event   ajar.Event
 	more    []ajar.Event // what else the verb brought about
 	wake    []ajar.EndpointID
+	leases  []*ajar.Lease               // that were written
 	begun   func()                      // the loop's, called instead of waking it
 	after   []func(ctx context.Context) // run once it is durable
 }
@@ -238,12 +239,20 @@ func (t *txn) due(ep ajar.EndpointID) error {
 	return nil
 }
 
+// Put writes d, and keeps in mind what the loop may be told of.
+func (t *txn) Put(d ajar.Doc) error {
+	if l, ok := d.(*ajar.Lease); ok && (len(t.leases) == 0 || t.leases[len(t.leases)-1] != l) {
+		t.leases = append(t.leases, l)
+	}
+	return t.Tx.Put(d)
+}
+
 // take has the loop claim what is due, in this transaction.
 func (t *txn) take() (err error) {
 	slices.Sort(t.wake)
 	t.wake = slices.Compact(t.wake)
 	if t.b.Take != nil && len(t.wake) > 0 {
-		t.begun, err = t.b.Take(t.Tx, t.wake...)
+		t.begun, err = t.b.Take(t.Tx, t.wake, t.leases)
 	}
 	return err
 }

@@ -52,7 +52,7 @@ func (r *rig) latency(ep ajar.EndpointID, f *timed, hook *func(time.Duration), n
 			if err := errors.Join(tx.Put(&c), tx.MarkDue(ep, l.Start)); err != nil {
 				return err
 			}
-			begun, err = r.loop.Take(tx, ep)
+			begun, err = r.loop.Take(tx, []ajar.EndpointID{ep}, []*ajar.Lease{&c})
 			return err
 		})
 		if err != nil {

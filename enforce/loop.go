@@ -64,7 +64,7 @@ type Loop struct {
 type flight struct {
 	again   bool        // it was woken meanwhile
 	limping bool        // its endpoint failed before
-	taken   bool        // by a verb: somebody waits
+	news    *news       // for the first pass
 	then    *ajar.Claim // claimed anew, between the end of the claim before and the end of this flight
 }
 
@@ -250,7 +250,7 @@ func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 		return false, err
 	}
 	l.mu.Lock()
-	l.start(ctx, claims, false)
+	l.start(ctx, claims, nil)
 	l.mu.Unlock()
 	if len(claims) == batch {
 		return true, nil
@@ -305,13 +305,13 @@ func (l *Loop) room(ctx context.Context) bool {
 	}
 }
 
-// start begins a pass for each claim; taken says that verbs claimed them. Called with mu.
-func (l *Loop) start(ctx context.Context, claims []ajar.Claim, taken bool) {
+// start begins a pass for each claim. Called with mu.
+func (l *Loop) start(ctx context.Context, claims []ajar.Claim, n *news) {
 	for _, c := range claims {
 		if f, ok := l.launch(c); !ok {
 			l.passes.Go(func() { l.decline(ctx, c) })
 		} else if f != nil {
-			f.taken = taken
+			f.news = n
 			l.passes.Go(func() { l.fly(ctx, f, c) })
 		}
 	}
@@ -360,7 +360,8 @@ func (l *Loop) fly(ctx context.Context, f *flight, c ajar.Claim) {
 	id := c.Endpoint.ID
 	var due time.Time
 	for next := &c; next != nil; {
-		due = l.pass(ctx, *next, f.taken)
+		due = l.pass(ctx, *next, f.news)
+		f.news = nil
 		l.mu.Lock()
 		next, f.then = f.then, nil
 		if next == nil {

@@ -32,14 +32,14 @@ type work struct {
 var errCrash = errors.New("failpoint")
 
 // pass makes one claimed endpoint agree with the store and returns when it is due again; zero if somebody else knows.
-// taken says that somebody waits for it.
-func (l *Loop) pass(ctx context.Context, c ajar.Claim, taken bool) (due time.Time) {
+// n is what is known of it already.
+func (l *Loop) pass(ctx context.Context, c ajar.Claim, n *news) (due time.Time) {
 	id := c.Endpoint.ID
 	w := &work{l: l, claim: c, ep: c.Endpoint, plan: l.plan(id), began: l.Clock()}
 	if !l.at(StepClaimed, id) {
 		return due
 	}
-	if err := w.read(ctx, taken); err != nil {
+	if err := w.read(ctx, n); err != nil {
 		return w.lost(ctx, "read leases", err)
 	}
 	if !l.at(StepRead, id) {
@@ -115,11 +115,12 @@ func (l *Loop) drop(id ajar.EndpointID) {
 	l.mu.Unlock()
 }
 
-// read brings the plan up to what is stored: everything that is not final at first, what was written since afterwards.
-// Few are read as a whole at a time: after a start all of them are, and those that somebody waits for come first.
-func (w *work) read(ctx context.Context, taken bool) error {
+// read brings the plan up to what is stored: everything that is not final at first; what was written since afterwards,
+// or what n says of that. Few are read as a whole at a time: after a start all of them are, and those that somebody waits
+// for come first.
+func (w *work) read(ctx context.Context, n *news) error {
 	p := w.plan
-	if !p.loaded && !taken {
+	if !p.loaded && n == nil {
 		select {
 		case w.l.loads <- struct{}{}:
 			defer func() { <-w.l.loads }()
@@ -127,20 +128,29 @@ func (w *work) read(ctx context.Context, taken bool) error {
 			return context.Cause(ctx)
 		}
 	}
-	var changed []*ajar.Lease
-	err := w.l.Store.View(ctx, func(tx ajar.Tx) (err error) {
-		changed, err = p.changes(tx, w.ep.ID)
-		return err
-	})
-	if err != nil {
-		return err
+	known := n.of(w.ep.ID)
+	told := p.loaded && p.after > 0 && len(known) > 0
+	if !told {
+		err := w.l.Store.View(ctx, func(tx ajar.Tx) (err error) {
+			known, err = p.changes(tx, w.ep.ID)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	w.now = w.l.Clock()
 	p.used = w.now
 	if p.looks != w.ep.Looks {
 		p.looks, p.synced = w.ep.Looks, false
 	}
-	p.absorb(changed, w.now)
+	if told { // p.after stays: others may have written before
+		for _, l := range known {
+			p.put(l, w.now)
+		}
+	} else {
+		p.absorb(known, w.now)
+	}
 	w.guard = w.ep.Guarded(w.now)
 	return nil
 }

@@ -84,7 +84,8 @@ func (r *rig) update(fn func(tx ajar.Tx) error, wake ...ajar.EndpointID) {
 	r.t.Helper()
 	var begun func()
 	err := r.store.Update(context.Background(), func(tx ajar.Tx) error {
-		if err := fn(tx); err != nil {
+		w := &writing{Tx: tx}
+		if err := fn(w); err != nil {
 			return err
 		}
 		for _, id := range wake {
@@ -93,13 +94,27 @@ func (r *rig) update(fn func(tx ajar.Tx) error, wake ...ajar.EndpointID) {
 			}
 		}
 		var err error
-		begun, err = r.loop.Take(tx, wake...)
+		begun, err = r.loop.Take(tx, wake, w.leases)
 		return err
 	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	begun()
+}
+
+// writing keeps in mind which leases were written.
+type writing struct {
+	ajar.Tx
+	leases []*ajar.Lease
+}
+
+// Put implements ajar.Tx.
+func (w *writing) Put(d ajar.Doc) error {
+	if l, ok := d.(*ajar.Lease); ok {
+		w.leases = append(w.leases, l)
+	}
+	return w.Tx.Put(d)
 }
 
 func machine(name string) ajar.ID {

@@ -14,6 +14,7 @@ import (
 // commit only.
 type record struct {
 	landed  []*ajar.Lease // written by others since the plan was read
+	seen    int64         // the Seq up to which it was read now
 	written []*ajar.Lease
 	idle    []*entry // that the store need not be told about
 	opened  []time.Duration
@@ -53,6 +54,11 @@ func (w *work) update(ctx context.Context, todo []*entry, last bool) (time.Time,
 		if r.landed, err = w.plan.changes(tx, w.ep.ID); err != nil {
 			return err
 		}
+		r.landed = slices.DeleteFunc(r.landed, func(l *ajar.Lease) bool {
+			r.seen = max(r.seen, l.Seq)
+			e := w.plan.leases[l.ID]
+			return e != nil && e.rev == l.Rev // it was told of
+		})
 		if err := w.leases(tx, r, todo); err != nil || !last {
 			return err
 		}
@@ -214,6 +220,7 @@ func (w *work) event(a ajar.Action, l *ajar.Lease, details map[string]string) aj
 func (w *work) after(r *record, last bool) {
 	l, p := w.l, w.plan
 	p.absorb(r.landed, w.done)
+	p.after = max(p.after, r.seen)
 	for _, e := range r.idle {
 		if p.leases[e.id] == e && w.err == nil {
 			delete(p.todo, e)

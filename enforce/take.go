@@ -14,7 +14,10 @@ const takeMost = 8
 // and need none of their own before the firewall is driven. The verb calls begun after the commit, and nothing if there
 // is none. What cannot be taken is woken then: a loop that does not run, or that is at work on the endpoint, takes
 // nothing, nor may a replica that is not the endpoint's home.
-func (l *Loop) Take(tx ajar.Tx, eps ...ajar.EndpointID) (begun func(), err error) {
+//
+// written is leases as the verb wrote them, which nobody changes any more: a pass that knows the others goes on from
+// there without reading. What else was written since it last read, it finds when it settles, and looks again.
+func (l *Loop) Take(tx ajar.Tx, eps []ajar.EndpointID, written []*ajar.Lease) (begun func(), err error) {
 	l.init()
 	now := l.Clock()
 	var claims []ajar.Claim
@@ -35,7 +38,7 @@ func (l *Loop) Take(tx ajar.Tx, eps ...ajar.EndpointID) (begun func(), err error
 		}
 	}
 	return func() {
-		l.begin(claims)
+		l.begin(claims, written)
 		if len(rest) > 0 {
 			l.Wake(rest...)
 		}
@@ -51,12 +54,28 @@ func (l *Loop) free(id ajar.EndpointID) bool {
 
 // begin starts the passes of claims that are durable. If the loop has stopped meanwhile they stand until they end, as
 // after a crash.
-func (l *Loop) begin(claims []ajar.Claim) {
+func (l *Loop) begin(claims []ajar.Claim, written []*ajar.Lease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.running != nil && l.running.Err() == nil {
-		l.start(l.running, claims, true)
+		l.start(l.running, claims, &news{written})
 	}
+}
+
+// news is what a verb hands over with the claim: nil = nobody waits for this pass.
+type news struct{ written []*ajar.Lease }
+
+// of gives what there is of one endpoint.
+func (n *news) of(id ajar.EndpointID) (ls []*ajar.Lease) {
+	if n == nil {
+		return nil
+	}
+	for _, l := range n.written {
+		if l.Endpoint == id {
+			ls = append(ls, l)
+		}
+	}
+	return ls
 }
 
 // spent reports whether the firewall could be under way with c still when c ends: the commit that made it durable, or

@@ -101,7 +101,7 @@ func TestAClaimThatIsNearlyOverIsNotUsed(t *testing.T) {
 			if err := errors.Join(tx.Put(&l), tx.MarkDue(ep, l.Start)); err != nil {
 				return err
 			}
-			begun, err = r.loop.Take(tx, ep)
+			begun, err = r.loop.Take(tx, []ajar.EndpointID{ep}, nil)
 			return err
 		})
 		if err != nil {
