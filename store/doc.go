@@ -24,6 +24,9 @@
 // find what was cut, edited or reordered. Triggers refuse to change or delete what was logged, so that only an
 // administrator of the database can, and the chain shows it.
 //
+// What finds events by more than their position is written by an indexer behind the commits; a list asks it for what it
+// has and reads the rest. It vouches for nothing: the chain is checked by position.
+//
 // # Files
 //
 // A backup is a file of JSON lines with counts and checksums, the same for both databases: what was saved from one can

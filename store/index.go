@@ -52,7 +52,6 @@ type indexer struct {
 func newIndexer(s *Store) *indexer {
 	ctx, cancel := context.WithCancel(context.Background())
 	x := &indexer{store: s, woken: make(chan struct{}, 1), end: cancel}
-	x.wake() // for what was left
 	x.ended.Go(func() { x.run(ctx) })
 	return x
 }
@@ -95,17 +94,10 @@ func (x *indexer) run(ctx context.Context) {
 // catchUp indexes what is logged. It looks first without holding up a writer.
 func (x *indexer) catchUp(ctx context.Context) error {
 	for {
-		behind := false
-		err := x.store.View(ctx, func(at ajar.Tx) error {
-			t := at.(*tx)
-			n, err := readCounters(t.ctx, t.c)
-			behind = n.indexed < n.pos
-			return t.fault(err)
-		})
-		if err != nil || !behind {
+		if behind, err := x.behind(ctx); err != nil || !behind {
 			return err
 		}
-		err = x.store.Update(ctx, func(at ajar.Tx) error {
+		err := x.store.Update(ctx, func(at ajar.Tx) error {
 			t := at.(*tx)
 			to := min(t.w.pos, t.w.indexed+indexStep)
 			if to == t.w.indexed {
@@ -122,6 +114,17 @@ func (x *indexer) catchUp(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// behind reports whether there is something to index.
+func (x *indexer) behind(ctx context.Context) (is bool, err error) {
+	err = x.store.View(ctx, func(at ajar.Tx) error {
+		t := at.(*tx)
+		n, err := readCounters(t.ctx, t.c)
+		is = n.indexed < n.pos
+		return t.fault(err)
+	})
+	return is, err
 }
 
 // indexEvents writes the keys and spans of the events behind after, up to the position to, and counts on.

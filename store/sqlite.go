@@ -26,6 +26,7 @@ type sqliteDB struct {
 	slots   chan struct{}    // one for every reader in use
 	readers chan *sqliteConn // that are idle
 	closed  chan struct{}
+	wal     *checkpointer
 }
 
 // The most readers at once, and the page cache of each connection in KiB. The writer's also holds what one commit
@@ -56,6 +57,8 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteDB, 
 	if db.write, err = db.open(false); err != nil {
 		return nil, err
 	}
+	db.wal = newCheckpointer(db, log)
+	db.write.wal = db.wal
 	return db, nil
 }
 
@@ -72,7 +75,7 @@ func privateFile(path string) error {
 func (db *sqliteDB) dsn(readOnly bool) string {
 	q := url.Values{"_pragma": {
 		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "temp_store(MEMORY)",
-		fmt.Sprintf("cache_size(-%d)", sqliteWriterCache), "wal_autocheckpoint(16000)",
+		fmt.Sprintf("cache_size(-%d)", sqliteWriterCache), fmt.Sprintf("wal_autocheckpoint(%d)", walMost), "journal_size_limit(268435456)",
 	}}
 	if readOnly {
 		q = url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)", "temp_store(MEMORY)", fmt.Sprintf("cache_size(-%d)", sqliteReaderCache)}}
@@ -124,6 +127,7 @@ func (db *sqliteDB) reader(ctx context.Context) (conn, func(), error) {
 
 func (db *sqliteDB) close() error {
 	close(db.closed)
+	db.wal.stop()
 	for range sqliteReaders {
 		db.slots <- struct{}{} // waits for Views that still run
 	}
@@ -153,6 +157,7 @@ func (db *sqliteDB) classify(err error) (error, bool) {
 type sqliteConn struct {
 	c          driver.Conn
 	statements map[string]driver.Stmt
+	wal        *checkpointer // of the writer
 
 	armed bool // inside a part
 	dirty bool // the transaction has writes of parts that were kept
@@ -168,6 +173,7 @@ func (c *sqliteConn) begin(_ context.Context, write bool) error {
 	q := "BEGIN"
 	if write {
 		q = "BEGIN IMMEDIATE"
+		c.wal.finishBy(c)
 	}
 	c.armed, c.dirty, c.wrote, c.saved = false, false, false, false
 	c.wary = max(c.wary-1, 0)
@@ -283,6 +289,7 @@ func (c *sqliteConn) flush(context.Context) error { return nil }
 func (c *sqliteConn) commit(context.Context) error {
 	c.armed = false
 	_, err := c.run("COMMIT", nil)
+	c.wal.wake()
 	return err
 }
 

@@ -57,6 +57,12 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	}
 	s.writer = newWriter(s, o.MaxBatch)
 	s.index = newIndexer(s)
+	switch behind, err := s.index.behind(ctx); {
+	case err != nil:
+		return nil, errors.Join(err, s.Close())
+	case behind:
+		s.index.wake() // what was left
+	}
 	return s, nil
 }
 
