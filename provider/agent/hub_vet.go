@@ -13,7 +13,7 @@ import (
 // What root of a host can make its agent say goes into everybody's log and onto administrators' screens. So a host may
 // report what hosts notice and nothing else, in words that are short and plain, and only so much at a time.
 const (
-	maxUnheard   = 64 // unanswered, of one host
+	maxUnheard = 64 // unanswered, of one host
 	maxMessage = 2048
 	maxDetails = 16
 	maxWord    = 256
