@@ -34,7 +34,7 @@ func (p Protocol) Has(q Protocol) bool { return p == q || p == Both }
 func (p Protocol) Meets(q Protocol) bool { return p == q || p == Both || q == Both }
 
 // EndMode says what becomes of live sessions when a lease ends at its deadline. Where leases meet on a port the
-// strictest wins. A lease that is revoked cuts, whatever its mode.
+// strictest wins: the one that lets sessions go on for the shortest time. A lease that is revoked cuts, whatever its mode.
 type EndMode string
 
 // The end modes, strictest first.
@@ -43,19 +43,6 @@ const (
 	Drain EndMode = "drain" // no new connections; live ones until a hard stop
 	Warn  EndMode = "warn"  // no new connections; live ones go on for up to MaxWarn and are reported
 )
-
-// Strictest gives the stricter of two end modes. An empty or unknown mode is Cut.
-func Strictest(a, b EndMode) EndMode {
-	if (a != Drain && a != Warn) || (b != Drain && b != Warn) {
-		return Cut
-	}
-	for _, m := range []EndMode{Drain, Warn} {
-		if a == m || b == m {
-			return m
-		}
-	}
-	return Cut
-}
 
 // Bounds are the plane-wide limits on policies.
 type Bounds struct {

@@ -62,45 +62,36 @@ type Ruleset struct {
 }
 
 // Desired is what an endpoint must have at now: the guards, and one rule for every lease that is live or draining. Past
-// its End a lease is not desired, whether or not any process noticed. Where leases meet on a flow the strictest end
-// mode wins for all of them. Leases on flows that nobody guards need no rule, but get one: the guard may arrive later.
+// its End a lease is not desired, whether or not any process noticed. Where leases meet on a port number, whatever the
+// protocol, the strictest holds for all: no session outlives its lease for longer than the strictest live one there
+// allows. Leases on flows that nobody guards need no rule, but get one: the guard may arrive later.
 //
 // It is the heart of the project, and pure. The loop's incremental form must always agree with it.
 func Desired(now time.Time, guard []Guard, leases []*Lease) Ruleset {
-	strictest := map[Flow]EndMode{}
+	strictest := map[uint16]time.Duration{}
 	for _, l := range leases {
 		if l.Live(now) {
-			if m, ok := strictest[l.Flow]; ok {
-				strictest[l.Flow] = Strictest(m, l.Mode)
-			} else {
-				strictest[l.Flow] = l.Mode
+			spare := l.HardStop().Sub(l.End)
+			if least, met := strictest[l.Flow.Port.Number]; met {
+				spare = min(spare, least)
 			}
+			strictest[l.Flow.Port.Number] = spare
 		}
 	}
 	want := Ruleset{Guard: slices.Clone(guard)}
 	for _, l := range leases {
-		mode, live := strictest[l.Flow]
-		if r, ok := RuleOf(l, now, mode, live); ok {
-			want.Allow = append(want.Allow, r)
+		spare := l.HardStop().Sub(l.End)
+		if least, met := strictest[l.Flow.Port.Number]; met {
+			spare = min(spare, least)
+		}
+		stop := l.End.Add(spare)
+		if l.Live(now) || l.Draining(now) && now.Before(stop) {
+			want.Allow = append(want.Allow, Rule{Flow: l.Flow, Lease: l.ID, Sources: l.Sources, Expires: l.End, HardStop: stop})
 		}
 	}
 	slices.SortFunc(want.Guard, func(a, b Guard) int { return a.Flow.compare(b.Flow) })
 	slices.SortFunc(want.Allow, func(a, b Rule) int { return cmp.Compare(a.Lease, b.Lease) })
 	return want
-}
-
-// RuleOf is l's own rule at now, if it has one. strictest is the strictest mode among the live leases on l's flow; met
-// is false when there is none.
-func RuleOf(l *Lease, now time.Time, strictest EndMode, met bool) (Rule, bool) {
-	stop := l.HardStop()
-	if met && Strictest(strictest, strictest) == Cut {
-		stop = l.End
-	}
-	live := l.Live(now)
-	if !live && (!l.Draining(now) || !now.Before(stop)) {
-		return Rule{}, false
-	}
-	return Rule{Flow: l.Flow, Lease: l.ID, Sources: l.Sources, Expires: l.End, HardStop: stop}, true
 }
 
 // Delta takes an endpoint from one revision of its Ruleset to another.

@@ -65,6 +65,16 @@ func TestStrictestEndModeWinsOnAPort(t *testing.T) {
 	if len(both) != 2 || !both[0].HardStop.Equal(both[0].Expires) {
 		t.Errorf("beside a lease that cuts, one drains: %v", both)
 	}
+	udp := lease("b", Open, 2*time.Hour, Cut)
+	udp.Flow.Port.Protocol = Both
+	if got := Desired(noon, nil, []*Lease{drain, udp}).Allow; !got[0].HardStop.Equal(got[0].Expires) {
+		t.Errorf("22/TCP drains beside 22/* that cuts: %v", got)
+	}
+	warn := lease("b", Open, 2*time.Hour, Warn)
+	warn.DrainFor = 24 * time.Hour
+	if got := Desired(noon, nil, []*Lease{drain, warn}).Allow; got[1].HardStop.Sub(got[1].Expires) != time.Hour {
+		t.Errorf("beside a lease that drains for an hour, one that warns lets sessions go on: %v", got)
+	}
 	other := lease("b", Open, 2*time.Hour, Cut)
 	other.Flow.Port.Number = 3389
 	if got := Desired(noon, nil, []*Lease{drain, other}).Allow; got[0].HardStop.Equal(got[0].Expires) {

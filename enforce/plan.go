@@ -2,6 +2,7 @@ package enforce
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -17,7 +18,7 @@ type plan struct {
 	after  int64 // leases written up to this Seq are known
 	loaded bool
 	leases map[ajar.LeaseID]*entry
-	flows  map[ajar.Flow]*flow
+	ports  map[uint16]*port
 	turns  turns               // when entries change by themselves
 	dirty  map[*entry]struct{} // what is wanted of them may differ from what the firewall was told
 	todo   map[*entry]struct{} // the store may have to be told something about them
@@ -38,15 +39,15 @@ type plan struct {
 type entry struct {
 	id          ajar.LeaseID
 	rev         int64
-	flow        *flow
+	flow        ajar.Flow
+	port        *port
 	sources     []netip.Prefix
 	end, stop   int64 // End and HardStop in milliseconds
 	kernel      int64 // KernelEnd in milliseconds, 0 = never seen
 	state       ajar.LeaseState
 	reason      ajar.Reason
 	trouble     string
-	cut         bool // its mode ends live sessions at End
-	counted     bool // among flow.cut
+	counted     bool // among port.spares
 	turn        int64
 	told        bool // the firewall was told a rule, with
 	tEnd, tStop int64
@@ -54,17 +55,42 @@ type entry struct {
 	doc         *ajar.Lease // while the store may have to be told something; may be nil even then
 }
 
-// flow counts the live leases on it that cut: while there is one, no session outlives its lease's End.
-type flow struct {
-	ajar.Flow
-	refs int // entries that point here
-	cut  int
-	soft map[*entry]struct{} // those that would drain
+// port is where leases meet, whatever the protocol: how long the sessions of each may outlive its End, among those that
+// are live. The shortest holds for all.
+type port struct {
+	number uint16
+	refs   int           // entries that point here
+	spares map[int64]int // how many live entries spare sessions for so many milliseconds
+	least  int64         // the shortest of them; unmet if there is none
+	soft   map[*entry]struct{}
+}
+
+// unmet is more than any lease spares sessions.
+const unmet = math.MaxInt64
+
+func (e *entry) spare() int64 { return e.stop - e.end }
+
+// meet counts n more live entries that spare sessions for so long, and reports whether that changes what holds for all.
+func (q *port) meet(spare int64, n int) bool {
+	if q.spares == nil {
+		q.spares = map[int64]int{}
+	}
+	if q.spares[spare] += n; q.spares[spare] == 0 {
+		delete(q.spares, spare)
+	}
+	was := q.least
+	if q.least = min(q.least, spare); n < 0 {
+		q.least = unmet
+		for s := range q.spares { // as many as there are different drain times on the port
+			q.least = min(q.least, s)
+		}
+	}
+	return q.least != was
 }
 
 func newPlan() *plan {
 	return &plan{
-		leases: map[ajar.LeaseID]*entry{}, flows: map[ajar.Flow]*flow{},
+		leases: map[ajar.LeaseID]*entry{}, ports: map[uint16]*port{},
 		dirty: map[*entry]struct{}{}, todo: map[*entry]struct{}{},
 		// A new plan must never share a revision with what a predecessor told the firewall. 52 bits survive JSON.
 		rev: rand.Uint64() >> 12,
@@ -84,7 +110,7 @@ func (p *plan) put(l *ajar.Lease, now time.Time) {
 		return
 	}
 	p.leave(e)
-	e.moved = e.moved || (e.told && (e.flow.Flow != l.Flow || !slices.Equal(e.sources, l.Sources)))
+	e.moved = e.moved || (e.told && (e.flow != l.Flow || !slices.Equal(e.sources, l.Sources)))
 	p.route(e, l.Flow)
 	e.rev, e.sources = l.Rev, l.Sources
 	e.end, e.stop, e.kernel = l.End.UnixMilli(), l.HardStop().UnixMilli(), 0
@@ -92,7 +118,6 @@ func (p *plan) put(l *ajar.Lease, now time.Time) {
 		e.kernel = l.KernelEnd.UnixMilli()
 	}
 	e.state, e.reason, e.trouble = l.State, l.Reason, l.Trouble
-	e.cut = ajar.Strictest(l.Mode, l.Mode) == ajar.Cut
 	e.doc = l
 	p.seen = max(p.seen, now.UnixMilli())
 	p.join(e, now.UnixMilli())
@@ -105,43 +130,44 @@ func (p *plan) touch(e *entry) {
 	p.todo[e] = struct{}{}
 }
 
-// route points e to the flow f.
+// route points e to the port of f.
 func (p *plan) route(e *entry, f ajar.Flow) {
-	if e.flow != nil && e.flow.Flow == f {
+	e.flow = f
+	if e.port != nil && e.port.number == f.Port.Number {
 		return
 	}
 	p.unroute(e)
-	g := p.flows[f]
-	if g == nil {
-		g = &flow{Flow: f}
-		p.flows[f] = g
+	q := p.ports[f.Port.Number]
+	if q == nil {
+		q = &port{number: f.Port.Number, least: unmet}
+		p.ports[q.number] = q
 	}
-	g.refs++
-	e.flow = g
+	q.refs++
+	e.port = q
 }
 
 func (p *plan) unroute(e *entry) {
-	if e.flow == nil {
+	if e.port == nil {
 		return
 	}
-	if e.flow.refs--; e.flow.refs == 0 {
-		delete(p.flows, e.flow.Flow)
+	if e.port.refs--; e.port.refs == 0 {
+		delete(p.ports, e.port.number)
 	}
-	e.flow = nil
+	e.port = nil
 }
 
 // join enters e into the counts and the turns as they are at now.
 func (p *plan) join(e *entry, now int64) {
 	if e.stop > e.end && e.state != ajar.Closed {
-		if e.flow.soft == nil {
-			e.flow.soft = map[*entry]struct{}{}
+		if e.port.soft == nil {
+			e.port.soft = map[*entry]struct{}{}
 		}
-		e.flow.soft[e] = struct{}{}
+		e.port.soft[e] = struct{}{}
 	}
-	if e.cut && e.live(now) {
+	if e.live(now) {
 		e.counted = true
-		if e.flow.cut++; e.flow.cut == 1 {
-			p.flip(e.flow)
+		if e.port.meet(e.spare(), 1) {
+			p.flip(e.port)
 		}
 	}
 	switch {
@@ -156,22 +182,22 @@ func (p *plan) join(e *entry, now int64) {
 
 // leave takes e out of the counts.
 func (p *plan) leave(e *entry) {
-	if e.flow == nil {
+	if e.port == nil {
 		return
 	}
-	delete(e.flow.soft, e)
+	delete(e.port.soft, e)
 	if e.counted {
 		e.counted = false
-		if e.flow.cut--; e.flow.cut == 0 {
-			p.flip(e.flow)
+		if e.port.meet(e.spare(), -1) {
+			p.flip(e.port)
 		}
 	}
 	e.turn = 0
 }
 
-// flip has all entries looked at whose rule depends on whether somebody cuts.
-func (p *plan) flip(f *flow) {
-	for e := range f.soft {
+// flip has all entries looked at whose rule depends on what others on the port spare.
+func (p *plan) flip(q *port) {
+	for e := range q.soft {
 		p.touch(e)
 	}
 }
@@ -274,7 +300,7 @@ func (p *plan) toldRules() ajar.Ruleset {
 	rs := ajar.Ruleset{Guard: p.guard}
 	for _, e := range p.leases {
 		if e.told {
-			rs.Allow = append(rs.Allow, ajar.Rule{Flow: e.flow.Flow, Lease: e.id, Sources: e.sources, Expires: time.UnixMilli(e.tEnd).UTC(), HardStop: time.UnixMilli(e.tStop).UTC()})
+			rs.Allow = append(rs.Allow, ajar.Rule{Flow: e.flow, Lease: e.id, Sources: e.sources, Expires: time.UnixMilli(e.tEnd).UTC(), HardStop: time.UnixMilli(e.tStop).UTC()})
 		}
 	}
 	slices.SortFunc(rs.Allow, func(a, b ajar.Rule) int { return cmp.Compare(a.Lease, b.Lease) })
@@ -310,14 +336,11 @@ func (e *entry) draining(now int64) bool {
 
 // rule is e's rule at now, if it has one: ajar.RuleOf on the compact form.
 func (e *entry) rule(now int64) (ajar.Rule, bool) {
-	stop := e.stop
-	if e.flow.cut > 0 {
-		stop = e.end
-	}
+	stop := e.end + min(e.spare(), e.port.least)
 	if !e.live(now) && (!e.draining(now) || now >= stop) {
 		return ajar.Rule{}, false
 	}
-	return ajar.Rule{Flow: e.flow.Flow, Lease: e.id, Sources: e.sources, Expires: time.UnixMilli(e.end).UTC(), HardStop: time.UnixMilli(stop).UTC()}, true
+	return ajar.Rule{Flow: e.flow, Lease: e.id, Sources: e.sources, Expires: time.UnixMilli(e.end).UTC(), HardStop: time.UnixMilli(stop).UTC()}, true
 }
 
 // fresh gives an empty set in place of m, which may have grown large.
