@@ -71,7 +71,7 @@ func history(t *testing.T, end time.Time, sum *total) {
 		m := model.New(rt, t, model.Options{
 			Plane: ajartest.Options{Enforcer: k},
 			Pace: model.Pace{
-				Unit: 50 * time.Millisecond, Breath: 5 * time.Millisecond, Late: 250 * time.Millisecond, Settle: time.Second, Redial: 3 * time.Second,
+				Unit: 50 * time.Millisecond, Breath: 5 * time.Millisecond, Late: 400 * time.Millisecond, Settle: time.Second, Redial: 3 * time.Second,
 				Tick: 10 * time.Millisecond, Rest: 10,
 			},
 			Until: end, World: k.begin,

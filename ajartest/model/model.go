@@ -167,6 +167,24 @@ func (m *Model) acts() []act {
 		{"mend", m.mend}, {"mend", m.mend}, {"mend", m.mend},
 		{"step clock", m.stepClock},
 		{"step host clock", m.stepHostClock},
+		// What by chance alone would seldom come one after the other.
+		{"step clock, request, crash plane, pass an end", func(t *rapid.T) {
+			m.mend(t)
+			m.stepClock(t)
+			m.request(t)
+			m.pass(m.pace.Breath)
+			m.crash(t)
+			m.passAnEnd(t)
+		}},
+		{"request, crash plane, reboot, pass an end", func(t *rapid.T) {
+			m.mend(t)
+			m.request(t)
+			m.request(t)
+			m.pass(m.pace.Breath)
+			m.crash(t)
+			m.reboot(t)
+			m.passAnEnd(t)
+		}},
 	}
 }
 
