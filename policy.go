@@ -79,6 +79,9 @@ type Policy struct {
 	Unguard  Unguard // what becomes of the guard of ports that a later PUT or DELETE drops
 	Created  time.Time
 	Updated  time.Time
+	// ConfirmWithin is what the last writer asked for: a guard that a host gets on joining later waits for confirmation
+	// as long as one that was laid at once. 0 = the plane's default, negative = none.
+	ConfirmWithin time.Duration
 }
 
 // Unguard says what happens to a port's guard when no policy names the port any longer.

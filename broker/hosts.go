@@ -274,7 +274,7 @@ func (t *txn) guardFor(ep *ajar.Endpoint, policy ajar.ID) error {
 	if m == nil {
 		return nil
 	}
-	confirmBy := t.b.confirmBy(t.now, 0)
+	confirmBy := t.b.confirmBy(t.now, p.ConfirmWithin)
 	s := regard(ep, p.ID, m.Flows(), p.Unguard == ajar.Keep, confirmBy, t.now)
 	t.recordShift(ep, s, confirmBy)
 	return nil

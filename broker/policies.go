@@ -139,7 +139,7 @@ func (t *txn) putPolicy(old *ajar.Policy, p ajar.Policy, o PutOptions) (*ajar.Po
 			return nil, err
 		}
 	}
-	p.Stamp, p.Created, p.Updated = ajar.Stamp{}, t.now, t.now
+	p.Stamp, p.Created, p.Updated, p.ConfirmWithin = ajar.Stamp{}, t.now, t.now, o.ConfirmWithin
 	keep := p.Unguard == ajar.Keep
 	if old != nil {
 		p.Stamp, p.Created = old.Stamp, old.Created

@@ -173,6 +173,22 @@ func TestGuardOfAWiderProtocolIsNoLift(t *testing.T) {
 	}
 }
 
+// TestGuardOfALaterHostWaitsForConfirmationToo: whoever asked for a confirmation is not spared it by a host that joins
+// after the policy was written.
+func TestGuardOfALaterHostWaitsForConfirmationToo(t *testing.T) {
+	p := newPlane(t)
+	v := vm(group, "vm1")
+	_, err := p.b.PutTarget(ctx, p.owner, ajar.Target{ID: v, Location: "here"})
+	p.must(err)
+	body := ajar.Policy{ID: pol, Machines: []ajar.MachinePolicy{machine(v, port(22, ajar.TCP))}}
+	p.must(p.put(p.owner, body, broker.PutOptions{ConfirmWithin: 10 * time.Minute}))
+	p.wait(time.Hour)
+	ep := p.host(v).Endpoint.ID
+	if g := p.endpoint(ep).Guards[0]; !g.ConfirmBy.Equal(start.Add(70 * time.Minute)) {
+		t.Errorf("%+v", g)
+	}
+}
+
 func TestUnconfirmedGuardsRollBack(t *testing.T) {
 	p := newPlane(t, func(c *broker.Config) { c.GuardConfirm = 5 * time.Minute })
 	v := vm(group, "vm1")
