@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,4 +117,27 @@ func (c *sqliteConn) checkpoint() (pages int64, err error) {
 		return nil
 	})
 	return pages, err
+}
+
+// walWide is the size that the write-ahead log is given at once. To wait for the disk takes twice as long where a file
+// grows with it.
+const walWide = 8 << 20
+
+// widenLog writes zeros behind the end of the write-ahead log, which SQLite takes for no frame: none has the salt of
+// the log's header. It holds the lock of those who write, so that nobody appends meanwhile, be it another process. SQLite
+// has no lock on the very file, so that closing it here takes none away.
+func (db *sqliteDB) widenLog(ctx context.Context) (err error) {
+	if _, err := db.write.run("BEGIN IMMEDIATE", nil); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.write.rollback(ctx)) }()
+	f, err := os.OpenFile(db.path+"-wal", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() < walWide {
+		_, err = f.WriteAt(make([]byte, walWide-info.Size()), info.Size())
+	}
+	return errors.Join(err, f.Close())
 }

@@ -57,6 +57,9 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteDB, 
 	if db.write, err = db.open(false); err != nil {
 		return nil, err
 	}
+	if err := db.widenLog(ctx); err != nil {
+		log.Warn("commits are slower at first", "err", err)
+	}
 	db.wal = newCheckpointer(db, log)
 	db.write.wal = db.wal
 	return db, nil
