@@ -7,6 +7,9 @@
 //	   ▲          (leases After seq)    (Delta, or the whole)      (firewall)        (one Update)     │
 //	   └────────────── Wake by a verb, or a timer for the earliest due ◄──────────────────────────────┘
 //
+// A verb goes in where reading ends: by Take its own Update also claims, and its pass knows what it wrote. So one commit
+// stands between a request and the firewall, the one that makes it durable.
+//
 // A pass costs what changed, not what there is: the plan of an endpoint holds the compact form of its leases, counts
 // per flow, and a heap of the moments at which what is wanted changes by itself. That shortcut is held to
 // ajar.Desired, recomputed from scratch, by a property test.
