@@ -44,8 +44,9 @@
 //
 // A host's Clock is the plane's time carried on by CLOCK_BOOTTIME. Each answered beat gives an upper bound of the
 // plane's time; the Clock follows the lowest recent one, so it is never behind the plane and openings never outlast
-// their deadline. It jumps forward only, and slows down to fall back. When the plane's own clock steps back, what is
-// open keeps its old end and what is new is counted by its remaining time. After a reboot, and until the plane is heard,
+// their deadline. It jumps forward only, and slows down to fall back. Any other message brings a lower bound; one that is ahead
+// of the Clock means that the plane's was set forward, and an order that does waits for a beat's answer. When the plane's
+// own clock steps back, what is open keeps its old end and what is new is counted by its remaining time. After a reboot, and until the plane is heard,
 // the wall clock says how long the machine was off, if it is one that can know; else nothing is opened again.
 //
 // # What is on disk when

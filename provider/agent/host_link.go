@@ -200,6 +200,7 @@ func (h *Host) greet(ctx context.Context, w *wire) (hub string, err error) {
 // listen obeys the plane until the connection ends. Orders are carried out here, on the goroutine that read them.
 func (h *Host) listen(ctx context.Context, w *wire, hub string) error {
 	var m message
+	var waits *message // an order that came with a new time, until it is known how long it was under way
 	for {
 		if err := w.receive(&m); err != nil {
 			return err
@@ -207,14 +208,20 @@ func (h *Host) listen(ctx context.Context, w *wire, hub string) error {
 		h.link.mu.Lock()
 		h.link.heard = h.Clock.Plane()
 		h.link.mu.Unlock()
-		if m.Type != typeBeat && !m.Time.IsZero() {
-			h.noticeStep(ctx, m.Time)
+		switch {
+		case m.Type == typeBeat:
+			h.heardTime(ctx, time.Duration(m.Sent), m.Time)
+			if waits == nil {
+				continue
+			}
+			m, waits = *waits, nil
+		case h.noticeStep(ctx, m.Time) && (m.Type == typeWhole || m.Type == typeDelta):
+			order := m
+			waits = &order
+			continue
 		}
 		answer := &message{Type: typeAnswer, Call: m.Call}
 		switch m.Type {
-		case typeBeat:
-			h.heardTime(ctx, time.Duration(m.Sent), m.Time)
-			continue
 		case typeNoted, typeAnswer:
 			h.linkAnswered(m)
 			continue

@@ -149,13 +149,16 @@ func (h *Host) heardTime(ctx context.Context, sent time.Duration, plane time.Tim
 	h.noticeSkew()
 }
 
-// noticeStep takes the time at which the plane sent something. Where its clock was set forward, nothing of that is
-// carried out by the old time: what is new would be open for longer than was granted. How late it is exactly is asked.
-func (h *Host) noticeStep(ctx context.Context, plane time.Time) {
-	if gained := h.Clock.NotBefore(plane); gained > mayGain {
-		poke(h.ask)
-		h.recount(ctx, gained)
+// noticeStep takes the time at which the plane sent something, and reports whether its clock was set forward. Nothing is
+// carried out by the old time then: what is new would be open for longer than was granted. By how much exactly is asked.
+func (h *Host) noticeStep(ctx context.Context, plane time.Time) bool {
+	gained := h.Clock.NotBefore(plane)
+	if gained <= mayGain {
+		return false
 	}
+	poke(h.ask)
+	h.recount(ctx, gained)
+	return true
 }
 
 // recount counts timeouts anew where the Clock gained on them.
