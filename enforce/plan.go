@@ -174,7 +174,7 @@ func (p *plan) join(e *entry, now int64) {
 	case e.live(now), e.state == ajar.Closing && e.reason == ajar.Expired && now < e.end && e.end < e.stop: // after a clock went back
 		p.turnAt(e, e.end)
 	case e.draining(now):
-		p.turnAt(e, e.stop)
+		p.turnAt(e, e.until(now))
 	default:
 		e.turn = 0
 	}
@@ -199,7 +199,18 @@ func (p *plan) leave(e *entry) {
 func (p *plan) flip(q *port) {
 	for e := range q.soft {
 		p.touch(e)
+		if !e.counted && e.turn != 0 && e.draining(p.seen) { // one that is counted still has to come to its End
+			p.turnAt(e, e.until(p.seen))
+		}
 	}
+}
+
+// until is when a draining entry changes next: when others on the port have its sessions end, or at its own hard stop.
+func (e *entry) until(now int64) int64 {
+	if stop := e.end + min(e.spare(), e.port.least); now < stop {
+		return stop
+	}
+	return e.stop
 }
 
 func (p *plan) turnAt(e *entry, at int64) {
@@ -213,7 +224,9 @@ func (p *plan) turnAt(e *entry, at int64) {
 // advance brings the plan to now. When the clock went back, everything is looked at anew.
 func (p *plan) advance(now time.Time) {
 	ms := now.UnixMilli()
-	if ms < p.seen {
+	back := ms < p.seen
+	p.seen = ms
+	if back {
 		p.turns = p.turns[:0]
 		for _, e := range p.leases {
 			p.leave(e)
@@ -223,7 +236,6 @@ func (p *plan) advance(now time.Time) {
 			p.touch(e)
 		}
 	}
-	p.seen = ms
 	for len(p.turns) > 0 && p.turns[0].at <= ms {
 		t := p.turns.pop()
 		if t.e.turn == t.at {
