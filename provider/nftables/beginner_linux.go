@@ -22,26 +22,19 @@ func (h *hanger) called(socks []sock) (calls []call, err error) {
 	if len(socks) == 0 {
 		return nil, nil
 	}
-	var ct, routes *socket
-	err = inNetNS(h.f.conf.NetNS, func() (err error) {
-		if routes, err = dial(unix.NETLINK_ROUTE); err == nil {
-			ct, err = dial(unix.NETLINK_NETFILTER)
-		}
-		return err
-	})
-	for _, s := range []*socket{ct, routes} {
-		if s != nil {
-			defer func() { err = errors.Join(err, s.close()) }()
-		}
-	}
-	if err != nil {
+	if err := h.ask(); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil { // an answer may still be under way
+			err = errors.Join(err, h.hushed())
+		}
+	}()
 	for _, s := range socks {
-		if routes.isLocal(s) {
+		if h.routes.isLocal(s) {
 			continue
 		}
-		c, err := ct.trace(s)
+		c, err := h.ct.trace(s)
 		if err != nil {
 			// Who was redirected here cannot be told from who was not.
 			return nil, fmt.Errorf("look up conntrack: %w", err)
@@ -49,6 +42,35 @@ func (h *hanger) called(socks []sock) (calls []call, err error) {
 		calls = append(calls, c)
 	}
 	return calls, nil
+}
+
+// ask opens the sockets for questions to conntrack and routing, and keeps them: whoever closes a socket of netfilter's has
+// the kernel finish what changes of nftables left for later, for up to tens of milliseconds, with the next change waiting.
+func (h *hanger) ask() (err error) {
+	if h.ct != nil {
+		return nil
+	}
+	err = inNetNS(h.f.conf.NetNS, func() (err error) {
+		if h.routes, err = dial(unix.NETLINK_ROUTE); err == nil {
+			h.ct, err = dial(unix.NETLINK_NETFILTER)
+		}
+		return err
+	})
+	if err != nil {
+		err = errors.Join(err, h.hushed())
+	}
+	return err
+}
+
+// hushed closes what ask opened.
+func (h *hanger) hushed() (err error) {
+	for _, s := range []*socket{h.ct, h.routes} {
+		if s != nil {
+			err = errors.Join(err, s.close())
+		}
+	}
+	h.ct, h.routes = nil, nil
+	return err
 }
 
 // trace asks conntrack for k.

@@ -19,9 +19,10 @@ type Firewall struct {
 	clock ajar.Clock
 	log   *slog.Logger
 
-	news chan struct{} // wakes Report
-	mon  *monitor
-	hang *hanger
+	news  chan struct{} // wakes Report
+	track tracker
+	mon   *monitor
+	hang  *hanger
 
 	mu      sync.Mutex
 	sock    *socket // the table's owner, where tables can be owned
@@ -138,6 +139,9 @@ func (f *Firewall) Close() error {
 	if f.mon != nil {
 		errs = append(errs, f.mon.close())
 	}
+	f.track.mu.Lock()
+	errs = append(errs, f.track.close())
+	f.track.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sock != nil {

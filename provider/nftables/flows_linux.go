@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
@@ -103,19 +104,42 @@ func (f *Firewall) connections(ctx context.Context, on []bar) ([]conn, error) {
 	return cs, nil
 }
 
+// tracker lists conntrack's table over one socket that it keeps, for the reason at hanger.ask: a guard that is laid
+// again after a flush must not wait for what the kernel has left over from the flush.
+type tracker struct {
+	mu   sync.Mutex
+	conn *conntrack.Conn
+}
+
 // tracked lists conntrack's table.
-func (f *Firewall) tracked() (flows []conntrack.Flow, err error) {
-	var c *conntrack.Conn
-	err = inNetNS(f.conf.NetNS, func() (err error) {
-		c, err = conntrack.Dial(nil)
-		return err
-	})
-	if err != nil {
-		return nil, err
+func (f *Firewall) tracked() ([]conntrack.Flow, error) {
+	t := &f.track
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil {
+		err := inNetNS(f.conf.NetNS, func() (err error) {
+			t.conn, err = conntrack.Dial(nil)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		_ = t.conn.SetReadBuffer(4 << 20)
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	_ = c.SetReadBuffer(4 << 20)
-	return c.Dump(nil)
+	flows, err := t.conn.Dump(nil)
+	if err != nil {
+		err = errors.Join(err, t.close())
+	}
+	return flows, err
+}
+
+// close must be called with t.mu held.
+func (t *tracker) close() (err error) {
+	if t.conn != nil {
+		err = t.conn.Close()
+		t.conn = nil
+	}
+	return err
 }
 
 func trackedFlow(t conntrack.Flow) (flow, bool) {

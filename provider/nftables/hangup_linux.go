@@ -18,14 +18,16 @@ import (
 //
 // It works beside changes, never in them: their part is a move in a queue and a poke.
 type hanger struct {
-	f      *Firewall
-	diag   *socket
-	pokes  chan struct{}
-	cancel context.CancelFunc
-	done   chan struct{}
-	once   sync.Once
-	sweeps atomic.Int64 // begun; for tests
-	ended  atomic.Int64
+	f    *Firewall
+	diag *socket
+	// For questions about who began a connection; see ask. The goroutine's alone while it runs.
+	ct, routes *socket
+	pokes      chan struct{}
+	cancel     context.CancelFunc
+	done       chan struct{}
+	once       sync.Once
+	sweeps     atomic.Int64 // begun; for tests
+	ended      atomic.Int64
 
 	armed int64                  // under f.mu: the end that the goroutine sleeps for
 	fault atomic.Pointer[string] // why nobody is told, for people
@@ -34,7 +36,7 @@ type hanger struct {
 const (
 	// afterEnd is how long after an element's end its port is looked at: after the latest that the kernel may end it, so
 	// that nobody comes in behind the look, and a little for ends that fall together.
-	afterEnd = late + 5*time.Millisecond
+	afterEnd = late + 9*time.Millisecond
 	// atOnce bounds the ends that are taken from the queue while changes wait.
 	atOnce = 4096
 	// nap bounds a sleep, since the clock may be stepped without anybody saying so.
@@ -94,8 +96,9 @@ func (h *hanger) stop() (err error) {
 		if h.done != nil {
 			<-h.done
 		}
+		err = h.hushed()
 		if h.diag != nil {
-			err = h.diag.close()
+			err = errors.Join(err, h.diag.close())
 		}
 	})
 	return err

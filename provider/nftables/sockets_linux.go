@@ -151,7 +151,7 @@ func diagRequest(typ, flags uint16, k sock, rest []byte) []byte {
 	binary.NativeEndian.PutUint16(b[4:], typ)
 	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|flags)
 	b[headerLen], b[headerLen+1] = k.family, k.proto
-	binary.NativeEndian.PutUint32(b[headerLen+4:], ^uint32(0))
+	binary.NativeEndian.PutUint32(b[headerLen+4:], uint32(1<<12-1)&^(1<<6))
 	copy(b[headerLen+8:], k.id[:])
 	return b
 }
