@@ -106,9 +106,6 @@ func (w *work) finish() {
 		w.plan.todo = map[*entry]struct{}{} // it may have grown large
 	}
 	if w.err == nil {
-		if l.Hooks.Lifted != nil && w.lift > 0 {
-			l.Hooks.Lifted(w.lift)
-		}
 		if l.Hooks.Drift != nil && w.drift != nil {
 			l.Hooks.Drift(w.drift.rules())
 		}

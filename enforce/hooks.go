@@ -13,7 +13,6 @@ type Hooks struct {
 	Closed func(time.Duration) // from a deadline until the rule was seen to be gone
 	Passed func(time.Duration, error)
 	Drift  func(rules int) // repaired, on one endpoint
-	Lifted func(guards int)
 }
 
 // Stats are the loop's gauges.

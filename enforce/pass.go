@@ -22,7 +22,6 @@ type work struct {
 	done  time.Time // the firewall answered at
 	guard []ajar.Guard
 	drift *drift
-	lift  int   // guards that go with this pass
 	err   error // why the firewall does not have what is wanted
 	// troubled: the text of ep.Trouble is new and must be written.
 	troubled bool
@@ -203,7 +202,6 @@ func (w *work) carry(ctx context.Context) {
 		w.err = ajar.Errorf(ajar.Unavailable, "no firewall of kind %q is configured here", w.ep.Provider)
 		return
 	}
-	w.lift = w.lifts()
 	limit, cancel := context.WithTimeout(ctx, l.ApplyTimeout)
 	defer cancel()
 	w.err = w.drive(limit, e)
@@ -269,20 +267,6 @@ func (w *work) applyWhole(ctx context.Context, e ajar.Enforcer) (err error) {
 	}
 	p.synced = err == nil
 	return err
-}
-
-// lifts counts the flows that were guarded and no longer are.
-func (w *work) lifts() (n int) {
-	for _, g := range w.plan.guard {
-		kept := false
-		for _, h := range w.guard {
-			kept = kept || g.Flow == h.Flow
-		}
-		if !kept {
-			n++
-		}
-	}
-	return n
 }
 
 // syncTime spreads the looks for drift.
