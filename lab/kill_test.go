@@ -340,26 +340,38 @@ func (c *chaos) settle(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	recorded := map[ajar.RequestID]bool{}
-	closed := map[ajar.RequestID]bool{}
-	for e, err := range c.l.Plane.Admin.Events(ctx, client.EventQuery{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		recorded[e.Request] = recorded[e.Request] || e.Outcome == ajar.Accepted
-		closed[e.Request] = closed[e.Request] || e.Action == ajar.LeaseClosed
-	}
-	for _, id := range c.accepted {
-		if !recorded[id] {
-			t.Errorf("request %s was accepted, but no event of that is left", id)
-		}
-		if !closed[id] {
-			t.Errorf("the lease of request %s ended without an event", id)
-		}
+	// A lease that has just ended is Closing until its host was asked.
+	if err := Await(ctx, 15*time.Second, func() (bool, error) {
+		err := c.missing(ctx)
+		return err == nil, err
+	}); err != nil {
+		t.Error(err)
 	}
 	out, err := c.l.Ajar(ctx, c.l.Plane.AdminEnv, "log", "verify")
 	if err != nil {
 		t.Errorf("ajar log verify: %v", err)
 	}
 	t.Log(strings.TrimSpace(out))
+}
+
+// missing finds an accepted request that the log does not have, or whose lease ended without an event.
+func (c *chaos) missing(ctx context.Context) error {
+	recorded := map[ajar.RequestID]bool{}
+	closed := map[ajar.RequestID]bool{}
+	for e, err := range c.l.Plane.Admin.Events(ctx, client.EventQuery{}) {
+		if err != nil {
+			return err
+		}
+		recorded[e.Request] = recorded[e.Request] || e.Outcome == ajar.Accepted
+		closed[e.Request] = closed[e.Request] || e.Action == ajar.LeaseClosed
+	}
+	for _, id := range c.accepted {
+		if !recorded[id] {
+			return fmt.Errorf("request %s was accepted, but no event of that is left", id)
+		}
+		if !closed[id] {
+			return fmt.Errorf("the lease of request %s ended without an event", id)
+		}
+	}
+	return nil
 }
