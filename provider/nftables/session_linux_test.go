@@ -503,7 +503,7 @@ func TestUnconfirmedGuardLiftsItself(t *testing.T) {
 	f := p.host.firewall(Config{})
 	apply(t, f, ajar.Ruleset{Guard: unconfirmed(time.Now().Add(time.Hour), 22)})
 	p.guest.wantRefused(guest6, ap(host6, 22))
-	by := time.Now().Add(300 * time.Millisecond)
+	by := time.Now().Add(time.Second)
 	apply(t, f, ajar.Ruleset{Guard: unconfirmed(by, 22)}) // its time may be moved
 	f.Close()
 	until(by)
