@@ -103,13 +103,22 @@ still waits for approval is withdrawn.`
 
 // awaitClosed brings leases up to date once they are closed, or says that they could not be closed yet.
 func (a *app) awaitClosed(ctx context.Context, c *client.Client, leases []client.Lease, timeout time.Duration) error {
+	return await(ctx, leases, timeout, c.WaitClosed, func(l client.Lease) error {
+		return hint(fmt.Errorf("%s on %s could not be closed yet", port(l.Number, l.Protocol), l.Target.Name()), "%s", a.stillOpen(l))
+	})
+}
+
+// await brings leases up to date once wait has seen what it waits for on each. late says what is the matter with the
+// first for which the time ran out.
+func await(ctx context.Context, leases []client.Lease, timeout time.Duration,
+	wait func(context.Context, client.Lease) (client.Lease, error), late func(client.Lease) error,
+) error {
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for i := range leases {
 		var err error
-		if leases[i], err = c.WaitClosed(waiting, leases[i]); errors.Is(err, context.DeadlineExceeded) {
-			l := leases[i]
-			return exits(exitUnavailable, hint(fmt.Errorf("%s on %s could not be closed yet", port(l.Number, l.Protocol), l.Target.Name()), "%s", a.stillOpen(l)))
+		if leases[i], err = wait(waiting, leases[i]); errors.Is(err, context.DeadlineExceeded) {
+			return exits(exitUnavailable, late(leases[i]))
 		} else if err != nil {
 			return err
 		}

@@ -61,18 +61,9 @@ port closes there at the old end unless the host is back before.`
 
 // awaitHeld brings leases up to date once their firewalls have their new ends, or says which do not.
 func (a *app) awaitHeld(ctx context.Context, c *client.Client, leases []client.Lease, timeout time.Duration) error {
-	waiting, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for i := range leases {
-		var err error
-		if leases[i], err = c.WaitHeld(waiting, leases[i]); errors.Is(err, context.DeadlineExceeded) {
-			l := leases[i]
-			return exits(exitUnavailable, hint(fmt.Errorf("%s does not know of it yet", l.Target.Name()), "there the port closes at %s, unless the host can be told before", a.clock(l.KernelEnd)))
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
+	return await(ctx, leases, timeout, c.WaitHeld, func(l client.Lease) error {
+		return hint(fmt.Errorf("%s does not know of it yet", l.Target.Name()), "there the port closes at %s, unless the host can be told before", a.clock(l.KernelEnd))
+	})
 }
 
 func extend(ctx context.Context, c *client.Client, w whichFlags, args []string, e client.Extension) ([]client.Lease, error) {
