@@ -41,7 +41,7 @@ type EndMode string
 const (
 	Cut   EndMode = "cut"   // live sessions end with the lease (default)
 	Drain EndMode = "drain" // no new connections; live ones until a hard stop
-	Warn  EndMode = "warn"  // no new connections; live ones go on for up to MaxWarn and are reported
+	Warn  EndMode = "warn"  // no new connections; live ones go on for up to Bounds.MaxWarn
 )
 
 // Bounds are the plane-wide limits on policies.

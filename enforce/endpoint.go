@@ -102,8 +102,8 @@ func (w *work) release(tx ajar.Tx, r *record) error {
 // finish counts what the pass as a whole came to.
 func (w *work) finish() {
 	l := w.l
-	if len(w.plan.todo) == 0 {
-		w.plan.todo = map[*entry]struct{}{} // it may have grown large
+	if len(w.plan.unsettled) == 0 {
+		w.plan.unsettled = map[*entry]struct{}{} // it may have grown large
 	}
 	if w.err == nil {
 		if l.Hooks.Drift != nil && w.drift != nil {

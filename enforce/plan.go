@@ -15,14 +15,14 @@ import (
 // told, and when what is wanted changes next. It yields differences whose cost grows with what changed. Losing it costs
 // a reading, never correctness.
 type plan struct {
-	after  int64 // leases written up to this Seq are known
-	loaded bool
-	leases map[ajar.LeaseID]*entry
-	ports  map[uint16]*port
-	turns  turns               // when entries change by themselves
-	dirty  map[*entry]struct{} // what is wanted of them may differ from what the firewall was told
-	todo   map[*entry]struct{} // the store may have to be told something about them
-	seen   int64               // the latest now, in milliseconds
+	after     int64 // leases written up to this Seq are known
+	loaded    bool
+	leases    map[ajar.LeaseID]*entry
+	ports     map[uint16]*port
+	turns     turns               // when entries change by themselves
+	dirty     map[*entry]struct{} // what is wanted of them may differ from what the firewall was told
+	unsettled map[*entry]struct{} // the store may have to be told something about them
+	seen      int64               // the latest now, in milliseconds
 
 	guard  []ajar.Guard // as the firewall was last told
 	rev    uint64       // of what the firewall was last told
@@ -91,7 +91,7 @@ func (q *port) meet(spare int64, n int) bool {
 func newPlan() *plan {
 	return &plan{
 		leases: map[ajar.LeaseID]*entry{}, ports: map[uint16]*port{},
-		dirty: map[*entry]struct{}{}, todo: map[*entry]struct{}{},
+		dirty: map[*entry]struct{}{}, unsettled: map[*entry]struct{}{},
 		// A new plan must never share a revision with what a predecessor told the firewall. 52 bits survive JSON.
 		rev: rand.Uint64() >> 12,
 	}
@@ -127,7 +127,7 @@ func (p *plan) put(l *ajar.Lease, now time.Time) {
 // touch says that e has to be looked at, for the firewall and for the store.
 func (p *plan) touch(e *entry) {
 	p.dirty[e] = struct{}{}
-	p.todo[e] = struct{}{}
+	p.unsettled[e] = struct{}{}
 }
 
 // route points e to the port of f.
@@ -333,7 +333,7 @@ func (p *plan) forget(e *entry) {
 	p.leave(e)
 	p.unroute(e)
 	delete(p.leases, e.id)
-	delete(p.todo, e)
+	delete(p.unsettled, e)
 	delete(p.dirty, e)
 }
 
@@ -346,7 +346,7 @@ func (e *entry) draining(now int64) bool {
 	return over && now >= e.end && now < e.stop
 }
 
-// rule is e's rule at now, if it has one: ajar.RuleOf on the compact form.
+// rule is e's rule at now, if it has one: what ajar.Desired says of it, on the compact form.
 func (e *entry) rule(now int64) (ajar.Rule, bool) {
 	stop := e.end + min(e.spare(), e.port.least)
 	if !e.live(now) && (!e.draining(now) || now >= stop) {

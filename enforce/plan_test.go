@@ -82,7 +82,7 @@ func TestPlanAgreesWithDesired(t *testing.T) {
 			}
 			sameRules(t, "plan", have, want)
 			sameRules(t, "told", p.toldRules(), want)
-			for e := range p.todo {
+			for e := range p.unsettled {
 				if p.leases[e.id] != e {
 					t.Fatalf("%s is to be settled, and is not in the plan", e.id)
 				}
@@ -158,7 +158,7 @@ func TestPlansAreSmall(t *testing.T) {
 		p.whole(epoch, nil)
 		w := &work{l: &Loop{trouble: map[ajar.EndpointID]bool{}}, plan: p, ep: &ajar.Endpoint{}, now: epoch, done: epoch}
 		r := &record{}
-		for e := range p.todo {
+		for e := range p.unsettled {
 			if w.needs(e) {
 				t.Fatal("an Open lease that was read back needs nothing")
 			}

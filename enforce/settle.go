@@ -24,19 +24,19 @@ type record struct {
 
 // settle tells the store what happened, in Updates of at most Chunk leases, the last of which ends the claim.
 func (w *work) settle(ctx context.Context) (due time.Time, err error) {
-	todo := make([]*entry, 0, len(w.plan.todo))
-	for e := range w.plan.todo {
-		todo = append(todo, e)
+	unsettled := make([]*entry, 0, len(w.plan.unsettled))
+	for e := range w.plan.unsettled {
+		unsettled = append(unsettled, e)
 	}
-	slices.SortFunc(todo, func(a, b *entry) int { return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id)) })
+	slices.SortFunc(unsettled, func(a, b *entry) int { return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.id, b.id)) })
 	w.text()
 	for {
-		n := min(len(todo), w.l.Chunk)
-		last := n == len(todo)
-		if due, err = w.update(ctx, todo[:n], last); err != nil || last {
+		n := min(len(unsettled), w.l.Chunk)
+		last := n == len(unsettled)
+		if due, err = w.update(ctx, unsettled[:n], last); err != nil || last {
 			return due, err
 		}
-		todo = todo[n:]
+		unsettled = unsettled[n:]
 		if !w.l.at(StepChunk, w.ep.ID) {
 			return due, errCrash
 		}
@@ -44,7 +44,7 @@ func (w *work) settle(ctx context.Context) (due time.Time, err error) {
 }
 
 // update settles some leases in one Update, and the endpoint with the last.
-func (w *work) update(ctx context.Context, todo []*entry, last bool) (time.Time, error) {
+func (w *work) update(ctx context.Context, unsettled []*entry, last bool) (time.Time, error) {
 	if last && w.err != nil && w.err != errWaits {
 		w.plan.retryAt = w.done.Add(w.l.backoff(w.claim.Failures + 1))
 	}
@@ -59,7 +59,7 @@ func (w *work) update(ctx context.Context, todo []*entry, last bool) (time.Time,
 			e := w.plan.leases[l.ID]
 			return e != nil && e.rev == l.Rev // it was told of
 		})
-		if err := w.leases(tx, r, todo); err != nil || !last {
+		if err := w.leases(tx, r, unsettled); err != nil || !last {
 			return err
 		}
 		if err := w.endpoint(tx); err != nil {
@@ -77,14 +77,14 @@ func (w *work) update(ctx context.Context, todo []*entry, last bool) (time.Time,
 	return r.due, nil
 }
 
-// leases writes what became of those leases of todo that nobody touched meanwhile. The others are dropped: the next
+// leases writes what became of those leases of unsettled that nobody touched meanwhile. The others are dropped: the next
 // pass reads them anew.
-func (w *work) leases(tx ajar.Tx, r *record, todo []*entry) error {
+func (w *work) leases(tx ajar.Tx, r *record, unsettled []*entry) error {
 	moved := make(map[ajar.LeaseID]bool, len(r.landed))
 	for _, l := range r.landed {
 		moved[l.ID] = true
 	}
-	for _, e := range todo {
+	for _, e := range unsettled {
 		if moved[e.id] {
 			continue
 		}
@@ -223,7 +223,7 @@ func (w *work) after(r *record, last bool) {
 	p.after = max(p.after, r.seen)
 	for _, e := range r.idle {
 		if p.leases[e.id] == e && w.err == nil {
-			delete(p.todo, e)
+			delete(p.unsettled, e)
 		}
 		e.doc = nil
 	}
@@ -263,7 +263,7 @@ func (p *plan) wrote(l *ajar.Lease, now time.Time, failed bool) {
 	}
 	p.join(e, max(p.seen, now.UnixMilli()))
 	if !failed {
-		delete(p.todo, e)
+		delete(p.unsettled, e)
 	}
 }
 
