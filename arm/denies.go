@@ -11,10 +11,10 @@ import (
 func (s *Server) denyRoutes() []route {
 	const denies = "/ajar/v1/deny-assignments"
 	return []route{
-		{http.MethodGet, denies, ours, op(200, s.listDenies)},
-		{http.MethodPut, denies, ours, op(200, s.putDeny)},
-		{http.MethodPut, denies + "/{id}", ours, op(200, s.putDeny)},
-		{http.MethodDelete, denies + "/{id}", ours, op(204, s.deleteDeny)},
+		{http.MethodGet, denies, ours, op(200, s.listDenies), says("Lists deny assignments.", ajar.DenyAssignmentRead, "scope", "$top")},
+		{http.MethodPut, denies, ours, op(200, s.putDeny), says("Makes a deny assignment.", ajar.DenyAssignmentWrite)},
+		{http.MethodPut, denies + "/{id}", ours, op(200, s.putDeny), says("Makes or replaces a deny assignment.", ajar.DenyAssignmentWrite)},
+		{http.MethodDelete, denies + "/{id}", ours, op(204, s.deleteDeny), says("Removes a deny assignment.", ajar.DenyAssignmentDelete)},
 	}
 }
 

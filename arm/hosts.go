@@ -12,11 +12,11 @@ import (
 
 func (s *Server) hostRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/hosts", ours, op(200, s.listHosts)},
-		{http.MethodDelete, "/ajar/v1/hosts", ours, op(204, s.removeHost)},
-		{http.MethodPost, "/ajar/v1/hosts/join-token", ours, op(201, s.joinToken)},
-		{http.MethodPost, "/ajar/v1/hosts/confirm", ours, op(200, s.confirmGuard)},
-		{http.MethodPost, "/ajar/v1/hosts/release-guard", ours, op(204, s.releaseGuard)},
+		{http.MethodGet, "/ajar/v1/hosts", ours, op(200, s.listHosts), says("Lists hosts: machines with an agent.", ajar.HostRead, "scope", "$top")},
+		{http.MethodDelete, "/ajar/v1/hosts", ours, op(204, s.removeHost), says("Removes a host: revokes its identity and cuts it off at once.", ajar.HostDelete, "target", "lift")},
+		{http.MethodPost, "/ajar/v1/hosts/join-token", ours, op(201, s.joinToken), says("Makes a single-use token with which one machine's agent may join.", ajar.HostWrite)},
+		{http.MethodPost, "/ajar/v1/hosts/confirm", ours, op(200, s.confirmGuard), says("Confirms a guard that would be rolled back otherwise.", ajar.GuardConfirm)},
+		{http.MethodPost, "/ajar/v1/hosts/release-guard", ours, op(204, s.releaseGuard), says("Releases a guard that was kept after its policy was gone.", ajar.GuardRelease)},
 	}
 }
 

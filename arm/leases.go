@@ -11,10 +11,10 @@ import (
 
 func (s *Server) leaseRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/leases", ours, op(200, s.listLeases)},
-		{http.MethodGet, "/ajar/v1/leases/{id}", ours, op(200, s.getLease)},
-		{http.MethodPost, "/ajar/v1/leases/{id}/close", ours, op(200, s.closeLease)},
-		{http.MethodPost, "/ajar/v1/leases/{id}/extend", ours, op(200, s.extendLease)},
+		{http.MethodGet, "/ajar/v1/leases", ours, op(200, s.listLeases), says("Lists leases.", ajar.RequestRead, "scope", "live", "mine", "$top")},
+		{http.MethodGet, "/ajar/v1/leases/{id}", ours, op(200, s.getLease), says("Shows a lease.", ajar.RequestRead)},
+		{http.MethodPost, "/ajar/v1/leases/{id}/close", ours, op(200, s.closeLease), says("Closes a lease before its end.", ajar.RequestRevoke)},
+		{http.MethodPost, "/ajar/v1/leases/{id}/extend", ours, op(200, s.extendLease), says("Extends a lease without a gap.", ajar.RequestExtend)},
 	}
 }
 

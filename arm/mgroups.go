@@ -11,9 +11,9 @@ import (
 func (s *Server) managementGroupRoutes() []route {
 	const groups = "/ajar/v1/management-groups"
 	return []route{
-		{http.MethodGet, groups, ours, op(200, s.listGroups)},
-		{http.MethodPut, groups + "/{name}", ours, op(200, s.putGroup)},
-		{http.MethodDelete, groups + "/{name}", ours, op(204, s.deleteGroup)},
+		{http.MethodGet, groups, ours, op(200, s.listGroups), says("Lists management groups.", ajar.ManagementGroupRead)},
+		{http.MethodPut, groups + "/{name}", ours, op(200, s.putGroup), says("Makes or replaces a management group.", ajar.ManagementGroupWrite)},
+		{http.MethodDelete, groups + "/{name}", ours, op(204, s.deleteGroup), says("Removes a management group.", ajar.ManagementGroupDelete)},
 	}
 }
 

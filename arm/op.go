@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -82,13 +83,17 @@ type raw struct {
 
 // operation is what a route does: everything before it (who, which version) and after it (headers, errors) is the
 // server's.
-type operation func(ctx context.Context, c *call) (any, error)
+type operation struct {
+	status  int          // of an answer that went well, unless the operation sets another
+	in, out reflect.Type // of the body and of the answer
+	run     func(ctx context.Context, c *call) (any, error)
+}
 
 // op makes an operation of fn: the body, if In is not nothing, is read into In, and what fn gives is the answer with
 // the given status. It is all there is between a route and a function.
 func op[In, Out any](status int, fn func(ctx context.Context, c *call, in In) (Out, error)) operation {
 	_, bodyless := any(*new(In)).(nothing)
-	return func(ctx context.Context, c *call) (any, error) {
+	run := func(ctx context.Context, c *call) (any, error) {
 		var in In
 		if !bodyless {
 			if err := readBody(c.r, &in); err != nil {
@@ -102,6 +107,7 @@ func op[In, Out any](status int, fn func(ctx context.Context, c *call, in In) (O
 		}
 		return out, nil
 	}
+	return operation{status: status, in: reflect.TypeFor[In](), out: reflect.TypeFor[Out](), run: run}
 }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

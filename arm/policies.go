@@ -21,16 +21,16 @@ func (s *Server) policyRoutes() []route {
 		policy = group + loc + "/{n}"
 	)
 	return []route{
-		{http.MethodGet, sub + ns + "/jitnetworkaccesspolicies", azure, op(200, s.listPolicies)},
-		{http.MethodGet, sub + loc, azure, op(200, s.listPolicies)},
-		{http.MethodGet, group + ns + "/jitnetworkaccesspolicies", azure, op(200, s.listPolicies)},
-		{http.MethodGet, group + loc, azure, op(200, s.listPolicies)},
-		{http.MethodGet, policy, azure, op(200, s.getPolicy)},
-		{http.MethodPut, policy, azure, op(200, s.putPolicy)},
-		{http.MethodDelete, policy, azure, op(200, s.deletePolicy)},
-		{http.MethodPost, policy + "/initiate", azure, op(202, s.initiate)},
-		{http.MethodGet, "/ajar/v1/policies", ours, op(200, s.allPolicies)},
-		{http.MethodPost, "/ajar/v1/what-if", ours, op(200, s.whatIf)},
+		{http.MethodGet, sub + ns + "/jitnetworkaccesspolicies", azure, op(200, s.listPolicies), says("Lists a subscription's just-in-time policies.", ajar.PolicyRead, "$top")},
+		{http.MethodGet, sub + loc, azure, op(200, s.listPolicies), says("Lists a subscription's just-in-time policies at one location.", ajar.PolicyRead, "$top")},
+		{http.MethodGet, group + ns + "/jitnetworkaccesspolicies", azure, op(200, s.listPolicies), says("Lists a resource group's just-in-time policies.", ajar.PolicyRead, "$top")},
+		{http.MethodGet, group + loc, azure, op(200, s.listPolicies), says("Lists a resource group's just-in-time policies at one location.", ajar.PolicyRead, "$top")},
+		{http.MethodGet, policy, azure, op(200, s.getPolicy), says("Shows a just-in-time policy and its newest requests.", ajar.PolicyRead)},
+		{http.MethodPut, policy, azure, op(200, s.putPolicy), says("Makes or replaces a just-in-time policy.", ajar.PolicyWrite, "ajar-confirm-within", "ajar-force")},
+		{http.MethodDelete, policy, azure, op(200, s.deletePolicy), says("Removes a just-in-time policy.", ajar.PolicyDelete)},
+		{http.MethodPost, policy + "/initiate", azure, op(202, s.initiate), says("Asks for access under a just-in-time policy.", ajar.PolicyInitiate)},
+		{http.MethodGet, "/ajar/v1/policies", ours, op(200, s.allPolicies), says("Lists the just-in-time policies of every subscription.", ajar.PolicyRead, "scope", "$top")},
+		{http.MethodPost, "/ajar/v1/what-if", ours, op(200, s.whatIf), says("Says what writing a policy would guard, lift and end, and changes nothing.", ajar.PolicyWrite)},
 	}
 }
 

@@ -12,17 +12,17 @@ import (
 func (s *Server) principalRoutes() []route {
 	const one = "/ajar/v1/principals/{p}"
 	return []route{
-		{http.MethodGet, "/ajar/v1/principals", ours, op(200, s.listPrincipals)},
-		{http.MethodPost, "/ajar/v1/principals", ours, op(201, s.newPrincipal)},
-		{http.MethodGet, one, ours, op(200, s.getPrincipal)},
-		{http.MethodPut, one, ours, op(200, s.putPrincipal)},
-		{http.MethodDelete, one, ours, op(204, s.deletePrincipal)},
-		{http.MethodPut, one + "/password", ours, op(204, s.setPassword)},
-		{http.MethodGet, one + "/secrets", ours, op(200, s.listSecrets)},
-		{http.MethodPost, one + "/secrets", ours, op(201, s.newSecret)},
-		{http.MethodDelete, one + "/secrets/{id}", ours, op(204, s.deleteSecret)},
-		{http.MethodPut, one + "/members/{m}", ours, op(200, s.addMember)},
-		{http.MethodDelete, one + "/members/{m}", ours, op(200, s.removeMember)},
+		{http.MethodGet, "/ajar/v1/principals", ours, op(200, s.listPrincipals), says("Lists people, groups and service principals.", ajar.PrincipalRead, "kind", "$top")},
+		{http.MethodPost, "/ajar/v1/principals", ours, op(201, s.newPrincipal), says("Makes a person, a group or a service principal.", ajar.PrincipalWrite)},
+		{http.MethodGet, one, ours, op(200, s.getPrincipal), says("Shows a principal, by id or name.", ajar.PrincipalRead)},
+		{http.MethodPut, one, ours, op(200, s.putPrincipal), says("Changes a principal.", ajar.PrincipalWrite)},
+		{http.MethodDelete, one, ours, op(204, s.deletePrincipal), says("Removes a principal.", ajar.PrincipalDelete)},
+		{http.MethodPut, one + "/password", ours, op(204, s.setPassword), says("Sets a person's password.", ajar.PrincipalWrite)},
+		{http.MethodGet, one + "/secrets", ours, op(200, s.listSecrets), says("Lists a service principal's secrets, without the secrets themselves.", ajar.PrincipalRead)},
+		{http.MethodPost, one + "/secrets", ours, op(201, s.newSecret), says("Makes a secret, shown this once.", ajar.PrincipalWrite)},
+		{http.MethodDelete, one + "/secrets/{id}", ours, op(204, s.deleteSecret), says("Removes a secret.", ajar.PrincipalWrite)},
+		{http.MethodPut, one + "/members/{m}", ours, op(200, s.addMember), says("Adds a member to a group.", ajar.PrincipalWrite)},
+		{http.MethodDelete, one + "/members/{m}", ours, op(200, s.removeMember), says("Takes a member out of a group.", ajar.PrincipalWrite)},
 	}
 }
 

@@ -20,13 +20,13 @@ func (s *Server) requestRoutes() []route {
 		kind kind
 	}{{below, azure}, {"/ajar/v1/requests", ours}} {
 		all = append(all,
-			route{http.MethodGet, at.path, at.kind, op(200, s.listRequests)},
-			route{http.MethodGet, at.path + "/{id}", at.kind, op(200, s.getRequest)},
-			route{http.MethodPost, at.path + "/{id}/approve", at.kind, op(200, s.settle(s.Broker.Approve))},
-			route{http.MethodPost, at.path + "/{id}/deny", at.kind, op(200, s.settle(s.Broker.Deny))},
-			route{http.MethodPost, at.path + "/{id}/withdraw", at.kind, op(200, s.settle(s.Broker.Withdraw))},
-			route{http.MethodPost, at.path + "/{id}/revoke", at.kind, op(200, s.settle(s.Broker.Revoke))},
-			route{http.MethodPost, at.path + "/{id}/extend", at.kind, op(200, s.extendRequest)},
+			route{http.MethodGet, at.path, at.kind, op(200, s.listRequests), says("Lists requests.", ajar.RequestRead, "state", "mine", "$top")},
+			route{http.MethodGet, at.path + "/{id}", at.kind, op(200, s.getRequest), says("Shows a request.", ajar.RequestRead)},
+			route{http.MethodPost, at.path + "/{id}/approve", at.kind, op(200, s.settle(s.Broker.Approve)), says("Approves a request.", ajar.RequestApprove)},
+			route{http.MethodPost, at.path + "/{id}/deny", at.kind, op(200, s.settle(s.Broker.Deny)), says("Denies a request.", ajar.RequestDeny)},
+			route{http.MethodPost, at.path + "/{id}/withdraw", at.kind, op(200, s.settle(s.Broker.Withdraw)), says("Withdraws a request of one's own.", ajar.PolicyInitiate)},
+			route{http.MethodPost, at.path + "/{id}/revoke", at.kind, op(200, s.settle(s.Broker.Revoke)), says("Ends what a request opened.", ajar.RequestRevoke)},
+			route{http.MethodPost, at.path + "/{id}/extend", at.kind, op(200, s.extendRequest), says("Extends what a request opened, without a gap.", ajar.RequestExtend)},
 		)
 	}
 	return all

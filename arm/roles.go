@@ -15,16 +15,16 @@ func (s *Server) roleRoutes() []route {
 		assign = "/ajar/v1/role-assignments"
 	)
 	return []route{
-		{http.MethodGet, defs, ours, op(200, s.listRoles)},
-		{http.MethodPut, defs, ours, op(200, s.putRole)},
-		{http.MethodGet, defs + "/{id}", ours, op(200, s.getRole)},
-		{http.MethodPut, defs + "/{id}", ours, op(200, s.putRole)},
-		{http.MethodDelete, defs + "/{id}", ours, op(204, s.deleteRole)},
-		{http.MethodGet, assign, ours, op(200, s.listAssignments)},
-		{http.MethodPut, assign, ours, op(200, s.putAssignment)},
-		{http.MethodGet, assign + "/{id}", ours, op(200, s.getAssignment)},
-		{http.MethodPut, assign + "/{id}", ours, op(200, s.putAssignment)},
-		{http.MethodDelete, assign + "/{id}", ours, op(204, s.deleteAssignment)},
+		{http.MethodGet, defs, ours, op(200, s.listRoles), says("Lists role definitions.", ajar.RoleDefinitionRead, "$top")},
+		{http.MethodPut, defs, ours, op(200, s.putRole), says("Makes a role definition.", ajar.RoleDefinitionWrite)},
+		{http.MethodGet, defs + "/{id}", ours, op(200, s.getRole), says("Shows a role definition.", ajar.RoleDefinitionRead)},
+		{http.MethodPut, defs + "/{id}", ours, op(200, s.putRole), says("Makes or replaces a role definition.", ajar.RoleDefinitionWrite)},
+		{http.MethodDelete, defs + "/{id}", ours, op(204, s.deleteRole), says("Removes a role definition.", ajar.RoleDefinitionDelete)},
+		{http.MethodGet, assign, ours, op(200, s.listAssignments), says("Lists role assignments.", ajar.RoleAssignmentRead, "scope", "principal", "role", "$top")},
+		{http.MethodPut, assign, ours, op(200, s.putAssignment), says("Makes a role assignment.", ajar.RoleAssignmentWrite)},
+		{http.MethodGet, assign + "/{id}", ours, op(200, s.getAssignment), says("Shows a role assignment.", ajar.RoleAssignmentRead)},
+		{http.MethodPut, assign + "/{id}", ours, op(200, s.putAssignment), says("Makes or replaces a role assignment.", ajar.RoleAssignmentWrite)},
+		{http.MethodDelete, assign + "/{id}", ours, op(204, s.deleteAssignment), says("Removes a role assignment.", ajar.RoleAssignmentDelete)},
 	}
 }
 

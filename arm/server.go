@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -47,21 +48,36 @@ type Server struct {
 	news  news
 }
 
-// route is one operation: where it stands and what it does.
+// route is one operation: where it stands, what it does, and what is said of it.
 type route struct {
 	method  string
 	pattern string
 	kind    kind
 	do      operation
+	about   about
+}
+
+// about is what an operation's code does not show. The description of the surface, and the matrix that tests who may
+// call what, are made from it.
+type about struct {
+	doc    string      // one sentence
+	action ajar.Action // what the gate asks for, at the scope that the path or the body names; "" = whoever is signed in may
+	query  []string    // the query parameters it reads, beside api-version and $skiptoken
+}
+
+// says tells what an operation does, which action it needs and which query parameters it reads.
+func says(doc string, action ajar.Action, query ...string) about {
+	return about{doc: doc, action: action, query: query}
 }
 
 // kind says which shared steps a route takes.
 type kind int
 
 const (
-	ours  kind = iota // a bearer token
-	azure             // and an api-version, and ARM's headers
-	open              // neither: log-in, and what must be known before it
+	ours   kind = iota // a bearer token
+	azure              // and an api-version of just-in-time policies, and ARM's headers
+	beside             // and an api-version, whatever it is, and ARM's headers: the resource types around the policies
+	open               // neither: log-in, and what must be known before it
 )
 
 // New makes the surface.
@@ -182,13 +198,19 @@ func (s *Server) run(c *call, methods map[string]route, now time.Time) (any, err
 	if method != http.MethodGet {
 		c.who.Doing = method + " " + rt.pattern
 	}
-	if rt.kind == azure {
-		if err := checkVersion(c.query); err != nil {
-			return nil, err
-		}
+	switch rt.kind {
+	case azure:
+		err = checkVersion(c.query)
+	case beside:
+		err = checkAnyVersion(c.query)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rt.kind == azure || rt.kind == beside {
 		s.spend(c, method, now)
 	}
-	return rt.do(c.r.Context(), c)
+	return rt.do.run(c.r.Context(), c)
 }
 
 // The api-versions there are of just-in-time policies.
@@ -201,6 +223,21 @@ func checkVersion(q url.Values) error {
 		return coded(ajar.Invalid, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
 	case !slices.ContainsFunc(apiVersions, func(a string) bool { return strings.EqualFold(a, v) }):
 		return coded(ajar.Invalid, "InvalidApiVersionParameter", "The api-version '%.40s' is invalid. The supported versions are '%s'.", v, strings.Join(apiVersions, ","))
+	}
+	return nil
+}
+
+// versionForm is how an api-version looks. A date that does not exist is let pass, as in Azure.
+var versionForm = regexp.MustCompile(`^20[0-9]{2}-[01][0-9]-[0-3][0-9](?:-[A-Za-z]{1,20})?$`)
+
+// checkAnyVersion is for resource types whose clients send whatever version they were made for: what they read of the
+// answer has been the same in all of them, or the operation tells them apart.
+func checkAnyVersion(q url.Values) error {
+	switch v := query(q, "api-version"); {
+	case v == "":
+		return checkVersion(q)
+	case !versionForm.MatchString(v):
+		return coded(ajar.Invalid, "InvalidApiVersionParameter", "The api-version '%.40s' is invalid. It is a date, such as '2022-04-01' or '2018-07-01-preview'.", v)
 	}
 	return nil
 }

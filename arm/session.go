@@ -14,10 +14,10 @@ import (
 
 func (s *Server) sessionRoutes() []route {
 	return []route{
-		{http.MethodPost, "/ajar/v1/login", open, op(200, s.login)},
-		{http.MethodPost, "/ajar/v1/logout", ours, op(204, s.logout)},
-		{http.MethodGet, "/ajar/v1/me", ours, op(200, s.me)},
-		{http.MethodGet, "/ajar/v1/ca", open, op(200, s.ca)},
+		{http.MethodPost, "/ajar/v1/login", open, op(200, s.login), says("Logs in with a name and a password or secret; the token is shown this once.", "")},
+		{http.MethodPost, "/ajar/v1/logout", ours, op(204, s.logout), says("Ends the token that the call came with.", "")},
+		{http.MethodGet, "/ajar/v1/me", ours, op(200, s.me), says("Says who the caller is, and at which address it is seen.", "")},
+		{http.MethodGet, "/ajar/v1/ca", open, op(200, s.ca), says("Gives the plane's certificate authority, PEM.", "")},
 	}
 }
 
