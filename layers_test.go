@@ -27,6 +27,7 @@ var layers = []struct {
 	{"rbac", nil},
 	{"broker", []string{"rbac"}},
 	{"arm", []string{"broker", "authn"}},
+	{"issuer", []string{"broker", "authn"}},
 	{"provider", []string{"provider/*"}},
 	{"cmd/*", []string{"*", "*/*"}},
 	{"ajartest", []string{"*", "*/*"}},

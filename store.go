@@ -1,6 +1,7 @@
 package ajar
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -161,6 +162,8 @@ const (
 	KindHostIdentity    DocKind = "hostidentity"
 	KindJoinToken       DocKind = "jointoken"
 	KindSealed          DocKind = "sealed"
+	KindListing         DocKind = "listing"
+	KindGrant           DocKind = "grant"
 )
 
 // RightsKinds are the kinds whose change moves RightsGen. Of principals, groups alone count.
@@ -192,9 +195,10 @@ func (l *Lease) Entry() Entry {
 	return e
 }
 
-// Entry: key and scope are the target's ID, ref its lower-case name.
+// Entry: key and scope are the target's ID, ref its lower-case name, owner the key of the listing that it is known to.
 func (t *Target) Entry() Entry {
-	return Entry{Kind: KindTarget, Key: t.ID.Key(), Scope: t.ID.Key(), Ref: strings.ToLower(t.ID.Name())}
+	return Entry{Kind: KindTarget, Key: t.ID.Key(), Scope: t.ID.Key(), Ref: strings.ToLower(t.ID.Name()),
+		Owner: cmp.Or(t.Finding.Key(), t.Finding.Clash.Key())}
 }
 
 // Entry: scope is the target's ID, ref the provider.
@@ -249,3 +253,8 @@ func (j *JoinToken) Entry() Entry {
 
 // Entry: key is the name.
 func (s *Sealed) Entry() Entry { return Entry{Kind: KindSealed, Key: s.Name} }
+
+// Entry: key is the origin's, ref the provider.
+func (l *Listing) Entry() Entry {
+	return Entry{Kind: KindListing, Key: l.Origin.Key(), Ref: l.Provider}
+}
