@@ -49,11 +49,7 @@ type Connection struct {
 	Port   Port           `json:"port"`
 	Local  netip.AddrPort `json:"local"`
 	Remote netip.AddrPort `json:"remote"`
-}
-
-// Finder is the power to list targets.
-type Finder interface {
-	Find(ctx context.Context) ([]Target, error)
+	Since  time.Time      `json:"since,omitzero"` // where the kernel keeps that; mostly it does not
 }
 
 // Report is what an enforcer noticed by itself: drift that it repaired, a use of break-glass, a skewed clock, a second
@@ -70,7 +66,26 @@ type Report struct {
 	SkewMS    *int64
 	// Look asks for a pass over the endpoint now, from whole state.
 	Look bool
+	// Lease and Sessions come with SessionsOutlive and SessionsOver: the lease that ended, and what goes on all the same.
+	Lease    LeaseID
+	Sessions *Sessions
 }
+
+// Sessions are those that a lease which ended left alive.
+type Sessions struct {
+	Live  int    `json:"live"`            // how many there are
+	Peers []Peer `json:"peers,omitempty"` // some of them, at most MaxPeers
+	Cut   string `json:"cut,omitempty"`   // with SessionsOver: why the rest ended; "" = all ended by themselves
+}
+
+// Peer is the other end of a session.
+type Peer struct {
+	Addr  netip.AddrPort `json:"addr"`
+	Since time.Time      `json:"since,omitzero"` // where the host knows
+}
+
+// MaxPeers bounds the list of peers in one report, and in one lease.
+const MaxPeers = 16
 
 // Reporter is the power to notice things. Reports are handed to fn, which returns nil once the report is durable, so
 // that what a host journalled can be forgotten there. Calls of fn for one endpoint do not overlap; for different ones

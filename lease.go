@@ -42,6 +42,25 @@ type Lease struct {
 	Unverified bool      // Closed without anybody having seen the rule go
 	ClosedBy   PrincipalID
 	Trouble    string // why it is still Opening or Closing, for people; "" when nothing is wrong
+	// Outlived is what its host said of live sessions that went on after End; nil = nothing.
+	Outlived *Outlived `json:",omitempty"`
+}
+
+// Outlived is the sessions that went on after their lease's End, as its mode lets them.
+type Outlived struct {
+	Sessions int       // when the host first looked
+	Peers    []Peer    `json:",omitempty"` // some of them
+	At       time.Time // when that was
+	Over     time.Time // when the last had ended or was cut; zero = not heard yet
+}
+
+// LiveOn is how many sessions went on when l ended and may live still at now: until the host says that the last is over,
+// and never past the hard stop, which the kernel keeps whatever is heard.
+func (l *Lease) LiveOn(now time.Time) int {
+	if l.Outlived == nil || !l.Outlived.Over.IsZero() || !now.Before(l.HardStop()) {
+		return 0
+	}
+	return l.Outlived.Sessions
 }
 
 // LeaseState is where a lease stands.

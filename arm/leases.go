@@ -43,6 +43,9 @@ type leaseBody struct {
 	Unverified  bool             `json:"unverified,omitempty"`
 	Trouble     string           `json:"trouble,omitempty"`
 
+	// Live sessions went on after the end, as the mode lets them.
+	Outlived *outlivedBody `json:"outlived,omitempty"`
+
 	// The firewall may hold the rule that long although it should be gone.
 	MayBeOpenUntil *time.Time `json:"mayBeOpenUntil,omitempty"`
 
@@ -52,6 +55,32 @@ type leaseBody struct {
 	Refused   []refusalBody `json:"refused,omitempty"` // sources lately turned away from this port
 }
 
+// outlivedBody is the sessions that outlived a lease, as its host saw them.
+type outlivedBody struct {
+	Live  int        `json:"live"`     // that may go on now
+	Seen  int        `json:"sessions"` // when the host first looked
+	Peers []peerBody `json:"peers"`    // some of them
+	At    time.Time  `json:"at"`
+	Over  *time.Time `json:"over,omitempty"`
+}
+
+type peerBody struct {
+	Address string     `json:"address"`
+	Since   *time.Time `json:"since,omitempty"`
+}
+
+func showOutlived(l *ajar.Lease, now time.Time) *outlivedBody {
+	o := l.Outlived
+	if o == nil {
+		return nil
+	}
+	b := &outlivedBody{Live: l.LiveOn(now), Seen: o.Sessions, Peers: make([]peerBody, 0, len(o.Peers)), At: o.At, Over: rfc(o.Over)}
+	for _, p := range o.Peers {
+		b.Peers = append(b.Peers, peerBody{p.Addr.String(), rfc(p.Since)})
+	}
+	return b
+}
+
 func showLease(l *ajar.Lease, now time.Time) leaseBody {
 	b := leaseBody{
 		ID: l.ID, Request: l.Request, Policy: l.Policy, Target: l.Target, Endpoint: l.Endpoint,
@@ -59,6 +88,7 @@ func showLease(l *ajar.Lease, now time.Time) leaseBody {
 		Requester: l.Requester, Name: l.Name, Start: rfc(l.Start), End: l.End.UTC(), Mode: l.Mode,
 		State: l.Now(now), Reason: l.Reason, Opened: rfc(l.Opened), KernelEnd: rfc(l.KernelEnd), Closed: rfc(l.Closed),
 		Unverified: l.Unverified, Trouble: l.Trouble, MayBeOpenUntil: rfc(l.MayBeOpenUntil(now)),
+		Outlived: showOutlived(l, now),
 	}
 	if l.Max > 0 {
 		b.MaxDuration = ajar.FormatDuration(l.Max)

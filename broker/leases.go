@@ -21,7 +21,7 @@ type Extension struct {
 type LeaseFilter struct {
 	Scope     ajar.ID // of the target
 	Requester ajar.PrincipalID
-	Live      bool // only Opening and Open ones that have not ended
+	Live      bool // only Opening and Open ones that have not ended, and those whose sessions live on
 	Page      Page
 }
 
@@ -307,12 +307,12 @@ func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (ou
 	}
 	sel := ajar.Filter{Owner: foldID(f.Requester)}
 	if f.Live {
-		sel.States = []string{string(ajar.Opening), string(ajar.Open)}
+		sel.States = []string{string(ajar.Opening), string(ajar.Open), string(ajar.Closing)}
 	}
 	err = b.view(ctx, who, func(t *txn) (err error) {
 		t.ownOnly(&sel)
 		out, next, err = list(t, sel, t.under(under), f.Page, func(l *ajar.Lease) (bool, error) {
-			return (!f.Live || l.Live(t.now)) && t.maySee(l.Requester, l.Policy), nil
+			return (!f.Live || l.Live(t.now) || l.LiveOn(t.now) > 0) && t.maySee(l.Requester, l.Policy), nil
 		})
 		return err
 	})

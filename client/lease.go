@@ -42,6 +42,23 @@ type Lease struct {
 	Connected      *bool     `json:"connected,omitempty"` // whether the host is reachable now
 	Since          time.Time `json:"since,omitzero"`      // of Connected
 	Refused        []Refusal `json:"refused,omitempty"`   // sources that the host lately turned away from the port
+	// Outlived is set when live sessions went on after End, as Mode lets them.
+	Outlived *Outlived `json:"outlived,omitempty"`
+}
+
+// Outlived is the sessions that outlived a lease, as its host saw them.
+type Outlived struct {
+	Live     int       `json:"live"`     // that may go on now
+	Sessions int       `json:"sessions"` // when the host first looked, at At
+	Peers    []Peer    `json:"peers"`    // some of them
+	At       time.Time `json:"at"`
+	Over     time.Time `json:"over,omitzero"` // when the last had ended or was cut
+}
+
+// Peer is the other end of a session.
+type Peer struct {
+	Address string    `json:"address"`
+	Since   time.Time `json:"since,omitzero"` // where the host knows
 }
 
 // Live reports whether l is opening or open.
@@ -53,7 +70,7 @@ func (l *Lease) Held() bool { return l.KernelEnd.Add(2 * time.Second).After(l.En
 // LeaseQuery selects leases; empty fields do not.
 type LeaseQuery struct {
 	Scope ajar.ID
-	Live  bool // opening, open or closing
+	Live  bool // opening or open, or with sessions that live on
 	Mine  bool
 }
 

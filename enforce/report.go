@@ -37,8 +37,11 @@ func (l *Loop) report(ctx context.Context, r ajar.Report) error {
 				}
 			}
 		}
-		if r.Action == "" {
+		switch r.Action {
+		case "":
 			return nil
+		case ajar.SessionsOutlive, ajar.SessionsOver:
+			return outlived(tx, r)
 		}
 		ev := ajar.Event{Time: milli(r.Time), Action: r.Action, Outcome: ajar.Happened, Endpoint: r.Endpoint, Message: r.Message, Details: r.Details}
 		if ep != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -50,6 +51,9 @@ func (a *app) leaseState(l client.Lease) string {
 		s += ", may be open until " + a.clock(l.MayBeOpenUntil)
 	case (l.State == ajar.Closing || l.State == ajar.Closed) && l.Reason != "":
 		s += " (" + lowerFirst(string(l.Reason)) + ")"
+	}
+	if o := l.Outlived; o != nil && o.Live > 0 {
+		s += ", sessions that live on: " + strconv.Itoa(o.Live) + ", until " + a.clock(l.HardStop) + " at the latest"
 	}
 	if l.Unverified {
 		s += ", not verified"

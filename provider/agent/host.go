@@ -38,6 +38,7 @@ type Host struct {
 	ledger  *ledger
 	journal *journal
 	kick    chan struct{} // the timers must look again
+	ends    chan struct{} // who outlives a lease must be looked for again
 	redial  chan struct{} // the link must look again
 	ask     chan struct{} // the plane must be asked for the time now
 	status  chan note     // what is told if the plane is there, and forgotten if not
@@ -87,7 +88,7 @@ func (h *Host) Open() error {
 	if h.Patience == 0 {
 		h.Patience = 3 * h.Beat
 	}
-	h.kick, h.redial, h.ask, h.status = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan note, 16)
+	h.kick, h.ends, h.redial, h.ask, h.status = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan note, 16)
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
@@ -167,6 +168,7 @@ func (h *Host) Run(ctx context.Context) error {
 	g.Go(func() error { return h.syncSoon(ctx.Done()) })
 	g.Go(func() error { h.keepTime(ctx); return nil })
 	g.Go(func() error { h.watch(ctx); return nil })
+	g.Go(func() error { h.watchEnds(ctx); return nil })
 	g.Go(func() error { h.keepLink(ctx); stop(); return nil })
 	return g.Wait()
 }

@@ -247,6 +247,9 @@ func (h *Host) keep(c *change) error {
 	if c.rec.Guard != nil {
 		poke(h.kick)
 	}
+	if slices.ContainsFunc(c.rec.Put, func(r held) bool { return r.HardStop.After(r.Expires) }) {
+		poke(h.ends)
+	}
 	kind := byte(kindOpens)
 	if c.closes {
 		kind = kindCloses

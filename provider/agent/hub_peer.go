@@ -300,6 +300,7 @@ func (p *peer) note(ctx context.Context, id uint64, n note) {
 	}
 	p.hub.news.add(item{done: noted, report: ajar.Report{
 		Endpoint: p.ep, Time: at, Action: n.Action, Message: n.Message, Details: n.Details, Status: n.Status, SkewMS: n.SkewMS, Look: n.Look,
+		Lease: n.Lease, Sessions: n.Sessions,
 	}})
 }
 

@@ -18,10 +18,12 @@ const (
 	maxDetails = 16
 	maxWord    = 256
 	maxRefused = 64
+
+	maxSessions = 1 << 24 // on one port; more there cannot be of one address
 )
 
 // noted are the actions that a host may report.
-var noted = []ajar.Action{"", ajar.BreakGlass, ajar.DriftRepaired, ajar.GuardRolledBack, ajar.HostSkew}
+var noted = []ajar.Action{"", ajar.BreakGlass, ajar.DriftRepaired, ajar.GuardRolledBack, ajar.HostSkew, ajar.SessionsOutlive, ajar.SessionsOver}
 
 func (n note) vetted() (out note, ok bool) {
 	if !slices.Contains(noted, n.Action) {
@@ -37,6 +39,13 @@ func (n note) vetted() (out note, ok bool) {
 	n.Details = nil
 	if len(details) > 0 {
 		n.Details = details
+	}
+	n.Lease = ajar.LeaseID(tame(string(n.Lease), maxWord))
+	if n.Sessions != nil {
+		s := *n.Sessions
+		s.Live, s.Cut = max(0, min(s.Live, maxSessions)), tame(s.Cut, maxWord)
+		s.Peers = s.Peers[:min(len(s.Peers), ajar.MaxPeers)]
+		n.Sessions = &s
 	}
 	if n.Status != nil {
 		s := tameStatus(*n.Status)

@@ -30,7 +30,7 @@ func (h *Host) Leave(ctx context.Context) (untold, err error) {
 	defer h.mu.Unlock()
 	h.ledger.broken()
 	h.journal.close()
-	for _, f := range []string{identityFile, ledgerFile, journalFile} {
+	for _, f := range []string{identityFile, ledgerFile, journalFile, outliveFile} {
 		if e := os.Remove(filepath.Join(h.Dir, f)); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}

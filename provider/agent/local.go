@@ -21,3 +21,9 @@ type Local interface {
 	// Status says what the firewall is and how it is owned.
 	Status() ajar.HostStatus
 }
+
+// SessionLister is the power of a Local to tell who is connected. Without it nobody hears of sessions that outlive a lease.
+type SessionLister interface {
+	// Sessions lists the live connections that others have to flows, whoever lets them live. It may run at any time.
+	Sessions(ctx context.Context, flows []ajar.Flow) ([]ajar.Connection, error)
+}

@@ -24,6 +24,7 @@ type memory struct {
 	ends    map[ajar.LeaseID]time.Duration
 	reports chan ajar.Report
 	refused []ajar.Refusal
+	conns   []ajar.Connection
 	killed  func(when string) // called before and after each write
 }
 
@@ -149,3 +150,16 @@ func (m *memory) openAt(boot time.Duration) []ajar.LeaseID {
 }
 
 func (m *memory) open() []ajar.LeaseID { return m.openAt(m.clock.Boot()) }
+
+func (m *memory) Sessions(context.Context, []ajar.Flow) ([]ajar.Connection, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.conns), nil
+}
+
+// connect says who is connected from now on.
+func (m *memory) connect(cs ...ajar.Connection) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.conns = cs
+}

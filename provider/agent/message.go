@@ -123,10 +123,13 @@ type note struct {
 	Status  *ajar.HostStatus  `json:"status,omitempty"`
 	SkewMS  *int64            `json:"skewMs,omitempty"`
 	Look    bool              `json:"look,omitempty"`
+	// With SessionsOutlive and SessionsOver.
+	Lease    ajar.LeaseID   `json:"lease,omitempty"`
+	Sessions *ajar.Sessions `json:"sessions,omitempty"`
 }
 
 func noteOf(r ajar.Report) note {
-	return note{Time: r.Time, Action: r.Action, Message: r.Message, Details: r.Details, Status: r.Status, SkewMS: r.SkewMS, Look: r.Look}
+	return note{Time: r.Time, Action: r.Action, Message: r.Message, Details: r.Details, Status: r.Status, SkewMS: r.SkewMS, Look: r.Look, Lease: r.Lease, Sessions: r.Sessions}
 }
 
 type joinAsk struct {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
@@ -58,6 +59,8 @@ type conn struct {
 	flow
 	socket bool // it ends in a socket of this host, not in a container
 	served bool // a socket listens on its port: the other side began it
+	over   bool // both ends have said goodbye; conntrack remembers for a while
+	since  time.Time
 }
 
 // connections are the live connections on the ports of bars: those of sockets, and those that conntrack knows to
@@ -95,11 +98,21 @@ func (f *Firewall) connections(ctx context.Context, on []bar) ([]conn, error) {
 		f.log.WarnContext(ctx, "conntrack cannot be read; connections into containers are not spared", "err", err)
 		return cs, nil
 	}
+	began := map[flow]time.Time{} // empty unless net.netfilter.nf_conntrack_timestamp is on
 	for _, t := range tracked {
 		c, ok := trackedFlow(t)
-		if ok && guarded(c) && !seen[c] && (t.Status.DstNAT() || c.proto == unix.IPPROTO_UDP) {
-			cs = append(cs, conn{flow: c, served: true})
+		if !ok || !guarded(c) {
+			continue
 		}
+		if t.Timestamp.Start.Unix() > 0 {
+			began[c] = t.Timestamp.Start.UTC()
+		}
+		if !seen[c] && (t.Status.DstNAT() || c.proto == unix.IPPROTO_UDP) {
+			cs = append(cs, conn{flow: c, served: true, over: finished(t)})
+		}
+	}
+	for i := range cs {
+		cs[i].since = began[cs[i].flow]
 	}
 	return cs, nil
 }
@@ -140,6 +153,12 @@ func (t *tracker) close() (err error) {
 		t.conn = nil
 	}
 	return err
+}
+
+// finished reports whether a TCP connection is only remembered.
+func finished(t conntrack.Flow) bool {
+	const lastAck = 6 // enum tcp_conntrack: what follows is TIME_WAIT and CLOSE
+	return t.ProtoInfo.TCP != nil && t.ProtoInfo.TCP.State >= lastAck
 }
 
 func trackedFlow(t conntrack.Flow) (flow, bool) {

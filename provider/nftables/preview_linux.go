@@ -42,10 +42,7 @@ func (f *Firewall) Preview(ctx context.Context, _ ajar.Endpoint, guard []ajar.Gu
 		if c.socket && !c.served || f.allowed(c.flow) {
 			continue // our own call, or an opening lets it live
 		}
-		remote, local := c.ends()
-		im.Connections = append(im.Connections, ajar.Connection{
-			Port: ajar.Port{Number: c.lport, Protocol: ajar.Protocol(protoName(c.proto))}, Local: local, Remote: remote,
-		})
+		im.Connections = append(im.Connections, c.shown())
 	}
 	slices.SortFunc(im.Connections, func(a, b ajar.Connection) int {
 		return cmp.Or(a.Local.Compare(b.Local), a.Remote.Compare(b.Remote))
