@@ -22,8 +22,8 @@ type Config struct {
 	// Wake tells the loop that these endpoints are due; nil = nobody to tell. It must not block.
 	Wake func(...ajar.EndpointID)
 	// Take is called in the same Update, where it can save the loop one of its own: it claims what was marked due, and
-	// what it gives is called instead of Wake once that is durable. The leases that were written are not changed any
-	// more by either side. nil = Wake alone.
+	// what it gives is called instead of Wake once that is durable. Each of eps was marked once, written is all leases that
+	// were written there, and they are not changed any more by either side. nil = Wake alone.
 	Take func(tx ajar.Tx, eps []ajar.EndpointID, written []*ajar.Lease) (begun func(), err error)
 	// GuardConfirm is how long a new guard waits for confirmation before its host rolls it back, where a PutPolicy says
 	// nothing; 0 = new guards are confirmed at once.
@@ -42,6 +42,9 @@ type Config struct {
 	// MaxLive bounds the live leases of one principal; 0 = 250,000. It is there to stop a runaway program; each replica
 	// keeps to it by itself.
 	MaxLive int
+	// RemovePercent is how many of the machines that an origin has one listing may remove at once, one of few always;
+	// what would remove more is refused. 0 = 20; negative = none.
+	RemovePercent int
 }
 
 // Broker carries out the verbs. Make one with New; it is safe for concurrent use.
@@ -74,6 +77,7 @@ func New(c Config) *Broker {
 	if c.MaxLive == 0 {
 		c.MaxLive = 250_000
 	}
+	c.RemovePercent = cmp.Or(c.RemovePercent, 20)
 	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}, large: map[string]*kept{}}
 }
 

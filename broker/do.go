@@ -37,9 +37,10 @@ type txn struct {
 	event   ajar.Event
 	more    []ajar.Event // what else the verb brought about
 	wake    []ajar.EndpointID
-	leases  []*ajar.Lease               // that were written
-	begun   func()                      // the loop's, called instead of waking it
-	after   []func(ctx context.Context) // run once it is durable
+	marked  map[ajar.EndpointID]struct{} // those of wake
+	leases  []*ajar.Lease                // that were written
+	begun   func()                       // the loop's, called instead of waking it
+	after   []func(ctx context.Context)  // run once it is durable
 }
 
 // do is the way of every verb that changes something: it authorizes, runs fn and appends the event in one transaction,
@@ -230,11 +231,19 @@ func (t *txn) record() error {
 	return nil
 }
 
-// due asks for a look at ep now.
+// due asks for a look at ep now. A verb marks an endpoint once, however much it changes there: so the loop sees by the
+// mark whether somebody else did, too.
 func (t *txn) due(ep ajar.EndpointID) error {
+	if _, ok := t.marked[ep]; ok {
+		return nil
+	}
 	if err := t.MarkDue(ep, t.now); err != nil {
 		return err
 	}
+	if t.marked == nil {
+		t.marked = map[ajar.EndpointID]struct{}{}
+	}
+	t.marked[ep] = struct{}{}
 	t.wake = append(t.wake, ep)
 	return nil
 }
@@ -250,7 +259,6 @@ func (t *txn) Put(d ajar.Doc) error {
 // take has the loop claim what is due, in this transaction.
 func (t *txn) take() (err error) {
 	slices.Sort(t.wake)
-	t.wake = slices.Compact(t.wake)
 	if t.b.Take != nil && len(t.wake) > 0 {
 		t.begun, err = t.b.Take(t.Tx, t.wake, t.leases)
 	}

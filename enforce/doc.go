@@ -8,7 +8,9 @@
 //	   └────────────── Wake by a verb, or a timer for the earliest due ◄──────────────────────────────┘
 //
 // A verb goes in where reading ends: by Take its own Update also claims, and its pass knows what it wrote. So one commit
-// stands between a request and the firewall, the one that makes it durable.
+// stands between a request and the firewall, the one that makes it durable. Every verb that writes a lease marks its
+// endpoint due in the same Update; a mark that has moved by one since the last pass says that nobody else wrote, and
+// the pass reads nothing, neither before the firewall is driven nor when it settles.
 //
 // A pass costs what changed, not what there is: the plan of an endpoint holds the compact form of its leases, counts
 // per flow, and a heap of the moments at which what is wanted changes by itself. That shortcut is held to

@@ -62,10 +62,11 @@ type Loop struct {
 
 // flight is a pass under way.
 type flight struct {
-	again   bool        // it was woken meanwhile
-	limping bool        // its endpoint failed before
-	news    *news       // for the first pass
-	then    *ajar.Claim // claimed anew, between the end of the claim before and the end of this flight
+	again     bool        // it was woken meanwhile
+	disturbed bool        // a verb may have written to its endpoint meanwhile
+	limping   bool        // its endpoint failed before
+	news      *news       // for the first pass
+	then      *ajar.Claim // claimed anew, between the end of the claim before and the end of this flight
 }
 
 func (l *Loop) init() {
@@ -242,6 +243,7 @@ func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 		return false, nil
 	}
 	l.mu.Lock()
+	woken := len(l.woken) > 0
 	clear(l.woken)
 	l.mu.Unlock()
 	now := l.Clock()
@@ -275,6 +277,8 @@ func (l *Loop) round(ctx context.Context, ask bool) (full bool, err error) {
 	}
 	if !next.IsZero() && !next.After(now) {
 		next = now.Add(time.Millisecond) // it came due meanwhile
+	} else if soon := now.Add(l.Tick / 10); woken && len(claims) == 0 && next.After(soon) {
+		next = soon // perhaps another replica's pass is about to end
 	}
 	l.schedule(next)
 	return false, nil

@@ -128,7 +128,8 @@ func (w *work) read(ctx context.Context, n *news) error {
 		}
 	}
 	known := n.of(w.ep.ID)
-	told := p.loaded && p.after > 0 && len(known) > 0
+	// Whoever writes a lease marks its endpoint due in the same Update: if that verb was the only one to, nobody else wrote.
+	told := p.loaded && n != nil && w.claim.Mark == p.mark+1
 	if !told {
 		err := w.l.Store.View(ctx, func(tx ajar.Tx) (err error) {
 			known, err = p.changes(tx, w.ep.ID)
@@ -143,13 +144,7 @@ func (w *work) read(ctx context.Context, n *news) error {
 	if p.looks != w.ep.Looks {
 		p.looks, p.synced = w.ep.Looks, false
 	}
-	if told { // p.after stays: others may have written before
-		for _, l := range known {
-			p.put(l, w.now)
-		}
-	} else {
-		p.absorb(known, w.now)
-	}
+	p.absorb(known, w.now)
 	w.guard = w.ep.Guarded(w.now)
 	return nil
 }

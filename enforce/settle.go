@@ -3,6 +3,7 @@ package enforce
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,8 +14,9 @@ import (
 // record is what one Update of a settlement did. It is made anew whenever the Update runs again, and looked at after the
 // commit only.
 type record struct {
-	landed  []*ajar.Lease // written by others since the plan was read
-	seen    int64         // the Seq up to which it was read now
+	checked bool          // others' writes were looked for
+	landed  []*ajar.Lease // that is: written since the plan was read
+	seen    int64         // the Seq up to which that was read now
 	written []*ajar.Lease
 	idle    []*entry // that the store need not be told about
 	opened  []time.Duration
@@ -43,30 +45,17 @@ func (w *work) settle(ctx context.Context) (due time.Time, err error) {
 	}
 }
 
-// update settles some leases in one Update, and the endpoint with the last.
+// update settles some leases in one Update, and the endpoint with the last. Whether others wrote meanwhile it asks the
+// store only where something says so: what it knows to have come in, or a Conflict. What it does not see stands in the
+// endpoint's mark, by which Release leaves it due.
 func (w *work) update(ctx context.Context, unsettled []*entry, last bool) (time.Time, error) {
 	if last && w.err != nil && w.err != errWaits {
 		w.plan.retryAt = w.done.Add(w.l.backoff(w.claim.Failures + 1))
 	}
-	var r *record
-	err := w.l.Store.Update(ctx, func(tx ajar.Tx) (err error) {
-		r = new(record)
-		if r.landed, err = w.plan.changes(tx, w.ep.ID); err != nil {
-			return err
-		}
-		r.landed = slices.DeleteFunc(r.landed, func(l *ajar.Lease) bool {
-			r.seen = max(r.seen, l.Seq)
-			e := w.plan.leases[l.ID]
-			return e != nil && e.rev == l.Rev // it was told of
-		})
-		if err := w.leases(tx, r, unsettled); err != nil || !last {
-			return err
-		}
-		if err := w.endpoint(tx); err != nil {
-			return err
-		}
-		return w.release(tx, r)
-	})
+	r, err := w.record(ctx, unsettled, last, false)
+	if errors.Is(err, ajar.Conflict) && !r.checked {
+		r, err = w.record(ctx, unsettled, last, true)
+	}
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -77,8 +66,44 @@ func (w *work) update(ctx context.Context, unsettled []*entry, last bool) (time.
 	return r.due, nil
 }
 
+// record is that Update.
+func (w *work) record(ctx context.Context, unsettled []*entry, last, check bool) (r *record, err error) {
+	r = new(record)
+	err = w.l.Store.Update(ctx, func(tx ajar.Tx) error {
+		*r = record{checked: check || w.l.disturbed(w.ep.ID)}
+		if err := w.look(tx, r); err != nil {
+			return err
+		}
+		if err := w.leases(tx, r, unsettled); err != nil || !last {
+			return err
+		}
+		if err := w.endpoint(tx); err != nil {
+			return err
+		}
+		return w.release(tx, r)
+	})
+	return r, err
+}
+
+// look finds what others wrote since the plan was read.
+func (w *work) look(tx ajar.Tx, r *record) error {
+	if !r.checked {
+		return nil
+	}
+	ls, err := w.plan.changes(tx, w.ep.ID)
+	if err != nil {
+		return err
+	}
+	r.landed = slices.DeleteFunc(ls, func(l *ajar.Lease) bool {
+		r.seen = max(r.seen, l.Seq)
+		e := w.plan.leases[l.ID]
+		return e != nil && e.rev == l.Rev // it was told of
+	})
+	return nil
+}
+
 // leases writes what became of those leases of unsettled that nobody touched meanwhile. The others are dropped: the next
-// pass reads them anew.
+// pass looks at them anew.
 func (w *work) leases(tx ajar.Tx, r *record, unsettled []*entry) error {
 	moved := make(map[ajar.LeaseID]bool, len(r.landed))
 	for _, l := range r.landed {
@@ -93,13 +118,17 @@ func (w *work) leases(tx ajar.Tx, r *record, unsettled []*entry) error {
 			continue
 		}
 		l := new(ajar.Lease)
-		if e.doc != nil {
+		if e.doc != nil && !r.checked {
 			*l = *e.doc
 		} else if err := tx.GetDoc(ajar.KindLease, string(e.id), l); err != nil {
 			return err
 		}
 		if l.Rev != e.rev {
-			return ajar.Errorf(ajar.Conflict, "lease %s changed", e.id)
+			if !r.checked {
+				return ajar.Errorf(ajar.Conflict, "lease %s changed", e.id)
+			}
+			r.landed = append(r.landed, l) // by somebody who marks nothing due: another replica's loop, or a host's report
+			continue
 		}
 		if err := w.advance(tx, r, e, l); err != nil {
 			return err
@@ -219,8 +248,13 @@ func (w *work) event(a ajar.Action, l *ajar.Lease, details map[string]string) aj
 // after brings the plan to what the committed Update made of the store.
 func (w *work) after(r *record, last bool) {
 	l, p := w.l, w.plan
-	p.absorb(r.landed, w.done)
-	p.after = max(p.after, r.seen)
+	if r.checked {
+		p.absorb(r.landed, w.done)
+		p.after = max(p.after, r.seen)
+		for _, d := range r.written {
+			p.after = max(p.after, d.Seq)
+		}
+	}
 	for _, e := range r.idle {
 		if p.leases[e.id] == e && w.err == nil {
 			delete(p.unsettled, e)
@@ -247,7 +281,6 @@ func (w *work) after(r *record, last bool) {
 
 // wrote takes in a lease as the loop itself wrote it, which changes nothing in what is wanted of it.
 func (p *plan) wrote(l *ajar.Lease, now time.Time, failed bool) {
-	p.after = max(p.after, l.Seq)
 	e := p.leases[l.ID]
 	if e == nil || l.Rev <= e.rev {
 		return

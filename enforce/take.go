@@ -15,15 +15,15 @@ const takeMost = 8
 // is none. What cannot be taken is woken then: a loop that does not run, or that is at work on the endpoint, takes
 // nothing, nor may a replica that is not the endpoint's home.
 //
-// written is leases as the verb wrote them, which nobody changes any more: a pass that knows the others goes on from
-// there without reading. What else was written since it last read, it finds when it settles, and looks again.
+// written is all leases that the verb wrote, as it wrote them, which nobody changes any more; and it has marked each of
+// eps due. So a pass that knows what was written up to the mark before goes on from there without reading.
 func (l *Loop) Take(tx ajar.Tx, eps []ajar.EndpointID, written []*ajar.Lease) (begun func(), err error) {
 	l.init()
 	now := l.Clock()
 	var claims []ajar.Claim
 	var rest []ajar.EndpointID
 	for _, id := range eps {
-		if len(eps) > takeMost || !l.free(id) {
+		if !l.free(id) || len(eps) > takeMost {
 			rest = append(rest, id)
 			continue
 		}
@@ -45,11 +45,23 @@ func (l *Loop) Take(tx ajar.Tx, eps []ajar.EndpointID, written []*ajar.Lease) (b
 	}, nil
 }
 
-// free reports whether a pass over id could begin now.
+// free reports whether a pass over id could begin now. One that is under way is told that something is being written.
 func (l *Loop) free(id ajar.EndpointID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.running != nil && l.flying[id] == nil && len(l.flying) < l.Width
+	f := l.flying[id]
+	if f != nil {
+		f.disturbed = true
+	}
+	return l.running != nil && f == nil && len(l.flying) < l.Width
+}
+
+// disturbed reports whether the pass over id was told so.
+func (l *Loop) disturbed(id ajar.EndpointID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.flying[id]
+	return f == nil || f.disturbed || f.again
 }
 
 // begin starts the passes of claims that are durable. If the loop has stopped meanwhile they stand until they end, as

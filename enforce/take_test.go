@@ -3,6 +3,7 @@ package enforce_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,4 +122,102 @@ func TestAClaimThatIsNearlyOverIsNotUsed(t *testing.T) {
 			t.Fatalf("%d claims and %d calls of the firewall, want 2 and 1", claims, len(calls))
 		}
 	})
+}
+
+// A pass that a verb began knows all that was written there, and asks the store nothing.
+func TestAPassThatAVerbBeganReadsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		c := &reads{Store: r.store}
+		r.loop.Store = c
+		r.run()
+		ep := r.endpoint("vm1")
+		after(time.Second)
+		for range 3 {
+			before := c.n.Load()
+			id := r.lease(ep, time.Hour)
+			after(0)
+			r.want(id, ajar.Open, "")
+			r.revoke(id)
+			after(0)
+			r.want(id, ajar.Closed, ajar.Revoked)
+			if n := c.n.Load() - before; n != 0 {
+				t.Fatalf("an opening and a revocation read the leases %d times", n)
+			}
+		}
+	})
+}
+
+// What another replica's verb wrote there is found by the next pass that any verb begins, and where a lease was written
+// to without a mark, that is noticed before anything is made of it.
+func TestATakenPassFindsWhatOthersWrote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.run()
+		ep := r.endpoint("vm1")
+		after(time.Second)
+		first := r.lease(ep, time.Hour)
+		after(time.Second)
+		other := r.newLease(ep, time.Hour)
+		err := r.store.Update(context.Background(), func(tx ajar.Tx) error {
+			l, err := ajar.Get[ajar.Lease](tx, string(first))
+			if err != nil {
+				return err
+			}
+			l.Trouble = "written without a mark"
+			return errors.Join(tx.Put(l), tx.Put(&other), tx.MarkDue(ep, other.Start.Add(time.Minute)))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		third := r.lease(ep, time.Hour)
+		after(0)
+		r.want(other.ID, ajar.Open, "")
+		r.want(third, ajar.Open, "")
+		r.revoke(first)
+		after(0)
+		r.want(first, ajar.Closed, ajar.Revoked)
+		r.wantOpen(ep, true)
+
+		l := r.get(third)
+		l.Trouble = "written without a mark"
+		if err := r.store.Update(context.Background(), func(tx ajar.Tx) error { return tx.Put(l) }); err != nil {
+			t.Fatal(err)
+		}
+		r.lease(ep, time.Hour)
+		after(2 * time.Hour)
+		r.want(third, ajar.Closed, ajar.Expired)
+		r.want(other.ID, ajar.Closed, ajar.Expired)
+		count(t, r.events(ajar.LeaseClosed), 4)
+		r.wantOpen(ep, false)
+	})
+}
+
+// reads counts how often the leases were listed.
+type reads struct {
+	ajar.Store
+	n atomic.Int64
+}
+
+// View implements ajar.Store.
+func (r *reads) View(ctx context.Context, fn func(ajar.Tx) error) error {
+	return r.Store.View(ctx, func(tx ajar.Tx) error { return fn(listing{tx, r}) })
+}
+
+// Update implements ajar.Store.
+func (r *reads) Update(ctx context.Context, fn func(ajar.Tx) error) error {
+	return r.Store.Update(ctx, func(tx ajar.Tx) error { return fn(listing{tx, r}) })
+}
+
+type listing struct {
+	ajar.Tx
+	reads *reads
+}
+
+// ListDocs implements ajar.Tx.
+func (l listing) ListDocs(kind ajar.DocKind, f ajar.Filter, each func(decode func(ajar.Doc) error) error) (string, error) {
+	if kind == ajar.KindLease {
+		l.reads.n.Add(1)
+	}
+	return l.Tx.ListDocs(kind, f, each)
 }
