@@ -35,6 +35,9 @@ type Config struct {
 	Database reference `yaml:"database"` // sqlite:/path or postgres://…; default sqlite:/var/lib/ajard/ajar.db
 	KEK      reference `yaml:"kek"`      // key-encryption key; default the file kek beside the database, made at first start
 
+	Tenant        Tenant         `yaml:"tenant"`
+	Subscriptions []Subscription `yaml:"subscriptions"` // beyond those that machines, policies and assignments name
+
 	Admin               Admin                `yaml:"admin"`
 	Bounds              Bounds               `yaml:"bounds"`
 	GuardConfirm        duration             `yaml:"guardConfirm"` // new guards are rolled back unless confirmed in time; 0 = at once
@@ -278,6 +281,7 @@ func (c *Config) Validate(getenv func(string) string) error {
 		fault("database is neither sqlite:/path nor postgres://…")
 	}
 	c.checkValues(fault)
+	c.checkTenant(fault)
 	for kind, node := range c.Providers {
 		if err := decodeProvider(kind, node, new(provider.Config)); err != nil {
 			fault("providers.%s: %w", kind, err)

@@ -54,6 +54,10 @@ names: [ajar, 203.0.113.9]
 replica: one
 database: {env: DB}
 kek: {file: kek}
+tenant: {id: 3B7E0E9E-41C9-4B51-8D0F-0D6B5F1D2A10, name: Example, domain: Example.org}
+subscriptions:
+  - {id: 5D0A9D56-0B1C-4F60-9A8E-0C6F4E1F7A01, name: Production}
+  - id: 5d0a9d56-0b1c-4f60-9a8e-0c6f4e1f7a02
 admin: {name: root, file: once, within: 30m}
 bounds: {min: 1s, max: PT48H, drain: 1m, maxWarn: 2h, lapse: 12h}
 guardConfirm: 5m
@@ -75,7 +79,8 @@ providers:
 		t.Fatal(err)
 	}
 	c.derive()
-	if c.PublicURL != "https://ajar.example.com" || c.Bounds.Max.Duration != 48*time.Hour || len(c.TrustedProxies) != 2 || c.ClientAddressHeader != "X-Forwarded-For" || c.BreakGlass != "off" || c.Replica != "one" {
+	if c.PublicURL != "https://ajar.example.com" || c.Bounds.Max.Duration != 48*time.Hour || len(c.TrustedProxies) != 2 || c.ClientAddressHeader != "X-Forwarded-For" || c.BreakGlass != "off" || c.Replica != "one" ||
+		c.Tenant.Domain != "Example.org" || c.subscriptions()["5d0a9d56-0b1c-4f60-9a8e-0c6f4e1f7a01"] != "Production" || len(c.Subscriptions) != 2 {
 		t.Errorf("read: %+v", c)
 	}
 	for _, n := range []string{"ajar.example.com", "agents.example.com", "ajar", "203.0.113.9"} {
@@ -96,6 +101,8 @@ agentListen: 1.2.3.4:99999
 publicURL: http://ajar.example.com
 names: ["a b"]
 database: {env: NOT_SET}
+tenant: {id: mine, domain: "*.example"}
+subscriptions: [{id: x}, {id: 5d0a9d56-0b1c-4f60-9a8e-0c6f4e1f7a01}, {id: 5D0A9D56-0b1c-4f60-9a8e-0c6f4e1f7a01}]
 kek: c2VjcmV0LXNlY3JldC1zZWNyZXQ=
 admin: {within: 1s}
 bounds: {min: 10ms, max: 10000h}
@@ -109,7 +116,7 @@ providers: {cisco: {}, fake: {colour: red}}
 	if err == nil {
 		t.Fatal("it was taken")
 	}
-	for _, want := range []string{"listen", "agentListen", "publicURL", "names", "NOT_SET", "kek", "admin.within", "bounds.min", "bounds.max", "guardConfirm", "clientAddressHeader", "trustedProxies", "metrics.listen", "logFormat", "breakGlass", "providers.cisco", "providers.fake", "colour"} {
+	for _, want := range []string{"listen", "agentListen", "publicURL", "names", "NOT_SET", "kek", "tenant.id", "tenant.domain", "subscriptions[0].id", "there twice", "admin.within", "bounds.min", "bounds.max", "guardConfirm", "clientAddressHeader", "trustedProxies", "metrics.listen", "logFormat", "breakGlass", "providers.cisco", "providers.fake", "colour"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing is said of %s in\n%v", want, err)
 		}

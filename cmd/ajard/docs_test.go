@@ -45,7 +45,7 @@ func keys(t reflect.Type, under string, tell func(string)) {
 		key := f.Tag.Get("yaml")
 		switch {
 		case key == "":
-		case f.Type == reflect.TypeFor[Admin]() || f.Type == reflect.TypeFor[Bounds]() || f.Type == reflect.TypeFor[Metrics]():
+		case f.Type == reflect.TypeFor[Admin]() || f.Type == reflect.TypeFor[Bounds]() || f.Type == reflect.TypeFor[Metrics]() || f.Type == reflect.TypeFor[Tenant]():
 			keys(f.Type, key+".", tell)
 		default:
 			tell(under + key)

@@ -28,6 +28,7 @@ type plane struct {
 	store     *store.Store
 	vault     *authn.Vault
 	ca        *authn.CA
+	tenant    ajar.Tenant
 	auth      *authn.Authn
 	hub       *agent.Hub
 	hosts     *hosts
@@ -122,6 +123,9 @@ func openPlane(ctx context.Context, c *Config, e env, listeners []netip.AddrPort
 		return nil, err
 	}
 	if p.ca, err = p.vault.CA(ctx); err != nil {
+		return nil, err
+	}
+	if p.tenant, err = p.openTenant(ctx); err != nil {
 		return nil, err
 	}
 	logKey, err := p.vault.LogKey(ctx)
