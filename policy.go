@@ -77,6 +77,8 @@ type Policy struct {
 	Kind     string // Azure's "Basic"; kept as given
 	Machines []MachinePolicy
 	Unguard  Unguard // what becomes of the guard of ports that a later PUT or DELETE drops
+	// BreakGlass Off keeps the machines' own administrators from opening ports without the plane; "" = as the others say.
+	BreakGlass Switch `json:",omitempty"`
 	Created  time.Time
 	Updated  time.Time
 	// ConfirmWithin is what the last writer asked for: a guard that a host gets on joining later waits for confirmation
@@ -91,6 +93,15 @@ type Unguard string
 const (
 	Lift Unguard = "lift" // the port is open as it was before (default); an Event of its own
 	Keep Unguard = "keep" // the port stays closed until somebody releases it
+)
+
+// Switch is on or off, or "" where nothing is said.
+type Switch string
+
+// The two ways a Switch can be.
+const (
+	On  Switch = "on"
+	Off Switch = "off"
 )
 
 // MachinePolicy is one machine of a policy.
@@ -131,6 +142,11 @@ func (p *Policy) Validate(b Bounds) error {
 	case "", Lift, Keep:
 	default:
 		return Errorf(Invalid, "unguard is %.20q; it can be lift or keep", p.Unguard)
+	}
+	switch p.BreakGlass {
+	case "", On, Off:
+	default:
+		return Errorf(Invalid, "breakGlass is %.20q; it can be on or off", p.BreakGlass)
 	}
 	seen := map[string]bool{}
 	for i := range p.Machines {

@@ -17,7 +17,7 @@ type Target struct {
 	Login     string       // user name for the ssh line; "" = the caller's own
 	SSHPort   uint16       // 0 = 22
 	Source    string       // "person", or the provider whose listing made it
-	Finding   Finding      // what listings say of it
+	Finding   Finding      `json:",omitzero"` // what listings say of it
 	Endpoints []EndpointID // where its rules are enforced; empty until a host joins
 	Policies  []ID         // which policies name it, so that a host that joins finds what it must guard
 	Kept      []Flow       // what a host that was removed keeps closed until somebody releases it (unguard: keep)
@@ -36,9 +36,11 @@ type Endpoint struct {
 	Provider string // the kind of firewall, a key of provider.Kinds
 	Target   ID
 	Guards   []EndpointGuard
-	Address  string     // what the provider needs to find it; for agents the machine's name
-	From     netip.Addr // where an agent joined from
-	Lost     int64      // the first listing in a row that lacked it; 0 = none
+	// NoBreakGlass names the policies that forbid the machine's own administrator to open ports without the plane.
+	NoBreakGlass []ID       `json:",omitempty"`
+	Address      string     // what the provider needs to find it; for agents the machine's name
+	From         netip.Addr // where an agent joined from
+	Lost         int64      // the first listing in a row that lacked it; 0 = none
 	// What was last seen. Written by the loop.
 	Connected bool
 	Since     time.Time // of Connected

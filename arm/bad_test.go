@@ -44,6 +44,7 @@ var badInput = []struct {
 		{`{"kind":5,"properties":{"virtualMachines":[]}}`, "not a text"},
 		{`{"kind":"` + longText + `","properties":{"virtualMachines":[]}}`, "kind"},
 		{`{"properties":{"virtualMachines":[],"unguard":"maybe"}}`, "unguard"},
+		{`{"properties":{"virtualMachines":[],"breakGlass":"maybe"}}`, "breakGlass"},
 		{badPort(`null`), "ports[0].number is required"},
 		{badPort(`{"protocol":"TCP"}`), "number is required"},
 		{badPort(`{"number":0}`), "between 1 and 65535"},

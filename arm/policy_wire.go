@@ -25,6 +25,7 @@ type properties struct {
 	ProvisioningState string        `json:"provisioningState"`
 	AppendMode        bool          `json:"appendMode"`
 	Unguard           ajar.Unguard  `json:"unguard,omitempty"`
+	BreakGlass        ajar.Switch   `json:"breakGlass,omitempty"`
 }
 
 type machineBody struct {
@@ -54,6 +55,7 @@ type policyIn struct {
 	Properties *struct {
 		VirtualMachines *[]machineIn `json:"virtualMachines"`
 		Unguard         wireText     `json:"unguard"`
+		BreakGlass      wireText     `json:"breakGlass"`
 	} `json:"properties"`
 }
 
@@ -83,6 +85,7 @@ func (s *Server) showPolicy(p *ajar.Policy, history []*broker.Outcome, state str
 		Requests:          make([]requestBody, 0, len(history)),
 		ProvisioningState: state,
 		Unguard:           p.Unguard,
+		BreakGlass:        p.BreakGlass,
 	}
 	for i := range p.Machines {
 		m := &p.Machines[i]
@@ -137,6 +140,7 @@ func (in *policyIn) policy(id ajar.ID) (ajar.Policy, error) {
 		return p, bad("properties.virtualMachines is required; it may be empty")
 	}
 	p.Unguard = ajar.Unguard(strings.ToLower(string(in.Properties.Unguard)))
+	p.BreakGlass = ajar.Switch(strings.ToLower(string(in.Properties.BreakGlass)))
 	for i, m := range *in.Properties.VirtualMachines {
 		where := fmt.Sprintf("properties.virtualMachines[%d]", i)
 		target, err := machineID(string(m.ID), where)

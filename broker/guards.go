@@ -98,7 +98,7 @@ func covered(ep *ajar.Endpoint, f ajar.Flow, now time.Time) bool {
 
 // regardTarget makes policy want what m says of target guarded on each of its endpoints, records it, and keeps the
 // target's list of policies. A nil m wants nothing.
-func (t *txn) regardTarget(target *ajar.Target, policy ajar.ID, m *ajar.MachinePolicy, keep bool, confirmBy time.Time) error {
+func (t *txn) regardTarget(target *ajar.Target, policy ajar.ID, m *ajar.MachinePolicy, glass ajar.Switch, keep bool, confirmBy time.Time) error {
 	var want []ajar.Flow
 	if m != nil {
 		want = m.Flows()
@@ -111,7 +111,8 @@ func (t *txn) regardTarget(target *ajar.Target, policy ajar.ID, m *ajar.MachineP
 			return err
 		}
 		s := regard(ep, policy, want, keep, confirmBy, t.now)
-		if !s.changed {
+		told := forbid(ep, policy, m != nil && glass == ajar.Off)
+		if !s.changed && !told {
 			continue
 		}
 		if err := t.Put(ep); err != nil {
@@ -132,6 +133,22 @@ func (t *txn) regardTarget(target *ajar.Target, policy ajar.ID, m *ajar.MachineP
 		return nil
 	}
 	return t.Put(target)
+}
+
+// forbid notes whether policy forbids break-glass on ep, and reports whether that is news to the host: then the next pass
+// is from whole state, with which the host is told.
+func forbid(ep *ajar.Endpoint, policy ajar.ID, off bool) bool {
+	at := slices.IndexFunc(ep.NoBreakGlass, policy.Equal)
+	switch {
+	case off && at < 0:
+		ep.NoBreakGlass = append(slices.Clone(ep.NoBreakGlass), policy)
+	case !off && at >= 0:
+		ep.NoBreakGlass = slices.Delete(slices.Clone(ep.NoBreakGlass), at, at+1)
+	default:
+		return false
+	}
+	ep.Looks++
+	return true
 }
 
 func (t *txn) recordShift(ep *ajar.Endpoint, s shift, confirmBy time.Time) {

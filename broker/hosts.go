@@ -276,6 +276,7 @@ func (t *txn) guardFor(ep *ajar.Endpoint, policy ajar.ID) error {
 	}
 	confirmBy := t.b.confirmBy(t.now, p.ConfirmWithin)
 	s := regard(ep, p.ID, m.Flows(), p.Unguard == ajar.Keep, confirmBy, t.now)
+	forbid(ep, p.ID, p.BreakGlass == ajar.Off)
 	t.recordShift(ep, s, confirmBy)
 	return nil
 }

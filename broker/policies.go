@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -141,13 +142,15 @@ func (t *txn) putPolicy(old *ajar.Policy, p ajar.Policy, o PutOptions) (*ajar.Po
 	}
 	p.Stamp, p.Created, p.Updated, p.ConfirmWithin = ajar.Stamp{}, t.now, t.now, o.ConfirmWithin
 	keep := p.Unguard == ajar.Keep
+	was := ajar.Switch("")
 	if old != nil {
 		p.Stamp, p.Created = old.Stamp, old.Created
+		was = old.BreakGlass
 		keep = keep || old.Unguard == ajar.Keep
 	}
 	confirmBy := t.b.confirmBy(t.now, o.ConfirmWithin)
 	for _, target := range targets {
-		if err := t.regardTarget(target, p.ID, p.Machine(target.ID), keep, confirmBy); err != nil {
+		if err := t.regardTarget(target, p.ID, p.Machine(target.ID), p.BreakGlass, keep, confirmBy); err != nil {
 			return nil, err
 		}
 	}
@@ -160,6 +163,9 @@ func (t *txn) putPolicy(old *ajar.Policy, p ajar.Policy, o PutOptions) (*ajar.Po
 		return nil, err
 	}
 	t.detail("machines", strconv.Itoa(len(p.Machines)))
+	if (p.BreakGlass == ajar.Off) != (was == ajar.Off) {
+		t.detail("breakGlass", string(cmp.Or(p.BreakGlass, ajar.On)))
+	}
 	return &p, nil
 }
 
@@ -329,7 +335,7 @@ func (b *Broker) DeletePolicy(ctx context.Context, who ajar.Caller, id ajar.ID) 
 			return err
 		}
 		for _, target := range targets {
-			if err := t.regardTarget(target, old.ID, nil, old.Unguard == ajar.Keep, time.Time{}); err != nil {
+			if err := t.regardTarget(target, old.ID, nil, "", old.Unguard == ajar.Keep, time.Time{}); err != nil {
 				return err
 			}
 		}

@@ -31,6 +31,7 @@ type PolicyProperties struct {
 	Requests          json.RawMessage `json:"requests,omitempty"`
 	ProvisioningState string          `json:"provisioningState,omitempty"`
 	Unguard           ajar.Unguard    `json:"unguard,omitempty"`
+	BreakGlass        ajar.Switch     `json:"breakGlass,omitempty"` // off: no machine's own administrator opens ports without the plane
 }
 
 // MachinePolicy is one machine of a policy.

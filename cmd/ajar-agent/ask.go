@@ -106,6 +106,10 @@ func (a *app) breakGlass(ctx context.Context, b agent.BreakGlass) error {
 	if errors.Is(err, errNoAgent) {
 		rule, err = a.breakGlassAlone(ctx, b)
 	}
+	var e *ajar.Error
+	if errors.As(err, &e) && e.Code == agent.GlassOff {
+		return hint(err, "who may write the policy can switch it on again: ajar policy set TARGET --break-glass on")
+	}
 	if err != nil {
 		return err
 	}

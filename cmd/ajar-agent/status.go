@@ -91,7 +91,7 @@ func (a *app) printStatus(s agent.Status) {
 		fmt.Fprintf(w, "clock\t%s from the plane's\n", time.Duration(*s.SkewMS)*time.Millisecond)
 	}
 	if !s.BreakGlass {
-		fmt.Fprintln(w, "break-glass\tswitched off by policy")
+		fmt.Fprintf(w, "break-glass\tswitched off%s\n", prefixed(" by ", s.GlassOffBy))
 	}
 	if s.Undelivered > 0 {
 		fmt.Fprintf(w, "journal\t%d not yet delivered\n", s.Undelivered)
@@ -138,4 +138,12 @@ func when(t time.Time) string {
 		return "never"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// prefixed is s after p, or nothing.
+func prefixed(p, s string) string {
+	if s == "" {
+		return ""
+	}
+	return p + s
 }

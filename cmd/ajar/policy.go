@@ -66,6 +66,9 @@ func policyShowCmd(a *app) *cobra.Command {
 			if p.Properties.Unguard != "" {
 				fmt.Fprintf(w, "ports that are dropped: %s\n", p.Properties.Unguard)
 			}
+			if p.Properties.BreakGlass != "" {
+				fmt.Fprintf(w, "break-glass on the machines: %s\n", p.Properties.BreakGlass)
+			}
 			for _, m := range p.Properties.Machines {
 				fmt.Fprintf(w, "%s\n", m.ID.Name())
 				for _, c := range m.Ports {

@@ -20,6 +20,7 @@ type policyFlags struct {
 	ports, sources   []string
 	max, drain       span
 	end, unguard     string
+	glass            string
 	widest4, widest6 int
 	approvals        int
 	name             string
@@ -52,6 +53,7 @@ connection would be cut.
 	fl.IntVar(&f.widest6, "widest-ipv6", 0, "widest IPv6 source that may be asked for, as a prefix length")
 	fl.IntVar(&f.approvals, "approvals", 0, "how many others must say yes")
 	fl.StringVar(&f.unguard, "unguard", "", "what becomes of the guard of dropped ports: lift or keep")
+	fl.StringVar(&f.glass, "break-glass", "", "on, or off: no machine of the policy can be opened by its own administrator without the plane")
 	fl.StringVar(&f.name, "policy", "", "policy to change, if several name the machine, or to make")
 	fl.Var(&f.confirm, "confirm-within", "lift new guards again unless confirmed in this time")
 	fl.BoolVar(&f.force, "force", false, "guard even the plane's own ports")
@@ -72,7 +74,7 @@ func (a *app) policySet(ctx context.Context, args []string, f policyFlags) error
 	}
 	var want []client.Policy
 	if f.file != "" {
-		for _, name := range []string{"port", "source", "max", "end", "drain", "widest-ipv4", "widest-ipv6", "approvals", "unguard", "policy"} {
+		for _, name := range []string{"port", "source", "max", "end", "drain", "widest-ipv4", "widest-ipv6", "approvals", "unguard", "break-glass", "policy"} {
 			if f.changed(name) {
 				return usage("--%s stands in the file", name)
 			}
@@ -180,7 +182,7 @@ func (f filePolicy) resolve(ctx context.Context, c *client.Client, cfg *config) 
 	if err != nil {
 		p = client.Policy{ID: id, Kind: "Basic"}
 	}
-	p.Properties.Unguard, p.Properties.Machines = f.unguard, nil
+	p.Properties.Unguard, p.Properties.BreakGlass, p.Properties.Machines = f.unguard, f.breakGlass, nil
 	for _, m := range f.machines {
 		target, err := f.machineID(ctx, c, id, m)
 		if err != nil {
@@ -241,6 +243,9 @@ func policyWith(ctx context.Context, c *client.Client, cfg *config, machine stri
 	}
 	if f.unguard != "" {
 		p.Properties.Unguard = ajar.Unguard(f.unguard)
+	}
+	if f.glass != "" {
+		p.Properties.BreakGlass = ajar.Switch(f.glass)
 	}
 	i := slices.IndexFunc(p.Properties.Machines, func(m client.MachinePolicy) bool { return m.ID.Equal(t.ID) })
 	if i < 0 {

@@ -22,6 +22,7 @@ const policyFileHelp = `A policy file holds one or more policies, as YAML docume
   scope: /subscriptions/0c1b…/resourceGroups/prod   # its group; that of its first machine if left out
   location: westeurope             # that of its first machine if left out
   unguard: lift                    # lift or keep: what becomes of ports that a later version drops
+  breakGlass: on                   # off: the machines' own administrators cannot open ports without the plane
   machines:
   - machine: web1                  # name in the scope, or the whole id
     publicIpAddress: 198.51.100.1  # of a firewall in front, if there is one
@@ -52,6 +53,7 @@ const maxFaults = 50
 type filePolicy struct {
 	name, scope, location string
 	unguard               ajar.Unguard
+	breakGlass            ajar.Switch
 	machines              []fileMachine
 }
 
@@ -219,15 +221,16 @@ func (p *policyParser) oneOf(into *string, what string, words ...string) func(*y
 
 func (p *policyParser) policy(n *yaml.Node) filePolicy {
 	var f filePolicy
-	var unguard string
+	var unguard, glass string
 	p.fields(n, "a policy", []string{"machines"}, map[string]func(*yaml.Node){
 		"policy": p.text(&f.name, "policy"), "scope": p.text(&f.scope, "scope"), "location": p.text(&f.location, "location"),
-		"unguard": p.oneOf(&unguard, "unguard", "lift", "keep"),
+		"unguard":    p.oneOf(&unguard, "unguard", "lift", "keep"),
+		"breakGlass": p.oneOf(&glass, "breakGlass", "on", "off"),
 		"machines": func(n *yaml.Node) {
 			p.items(n, "machines", ajar.MaxMachines, func(n *yaml.Node) { f.machines = append(f.machines, p.machine(n)) })
 		},
 	})
-	f.unguard = ajar.Unguard(unguard)
+	f.unguard, f.breakGlass = ajar.Unguard(unguard), ajar.Switch(glass)
 	for _, id := range []string{f.name, f.scope} {
 		if strings.HasPrefix(id, "/") {
 			if _, err := ajar.ParseID(id); err != nil {

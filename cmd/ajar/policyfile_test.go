@@ -94,7 +94,7 @@ func TestPolicyFileIsNoPolicy(t *testing.T) {
 // What is shown with -o yaml is read back as it was.
 func TestPolicyFileRoundTrip(t *testing.T) {
 	p := client.Policy{ID: "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/g/providers/Microsoft.Security/locations/l/jitNetworkAccessPolicies/default",
-		Properties: client.PolicyProperties{Unguard: ajar.Keep, Machines: []client.MachinePolicy{{ID: "/subscriptions/x/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web1",
+		Properties: client.PolicyProperties{Unguard: ajar.Keep, BreakGlass: ajar.Off, Machines: []client.MachinePolicy{{ID: "/subscriptions/x/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web1",
 			PublicIPAddress: "198.51.100.1", Ports: []client.PortPolicy{
 				{Number: 22, Protocol: ajar.TCP, Sources: []string{"203.0.113.0/24", "2001:db8::/32"}, MaxDuration: "PT3H0M", WidestV4: 30, EndMode: ajar.Drain, DrainFor: "PT5M", Approvals: 2},
 				{Number: 53, Protocol: ajar.Both, Source: "*", MaxDuration: "PT1H"},
@@ -111,7 +111,7 @@ func TestPolicyFileRoundTrip(t *testing.T) {
 	if d := cmp.Diff(p.Properties.Machines[0].Ports, all[0].machines[0].ports); d != "" {
 		t.Error(d)
 	}
-	if all[0].name != string(p.ID) || all[0].unguard != ajar.Keep || all[0].machines[0].public != "198.51.100.1" {
+	if all[0].name != string(p.ID) || all[0].unguard != ajar.Keep || all[0].breakGlass != ajar.Off || all[0].machines[0].public != "198.51.100.1" {
 		t.Errorf("got %+v", all[0])
 	}
 }

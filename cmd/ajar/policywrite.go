@@ -33,11 +33,12 @@ func writePolicy(w io.Writer, p client.Policy) error {
 		Ports   []onePort `yaml:"ports"`
 	}
 	type file struct {
-		Policy   string    `yaml:"policy"`
-		Unguard  string    `yaml:"unguard,omitempty"`
-		Machines []machine `yaml:"machines"`
+		Policy     string    `yaml:"policy"`
+		Unguard    string    `yaml:"unguard,omitempty"`
+		BreakGlass string    `yaml:"breakGlass,omitempty"`
+		Machines   []machine `yaml:"machines"`
 	}
-	f := file{Policy: string(p.ID), Unguard: string(p.Properties.Unguard), Machines: []machine{}}
+	f := file{Policy: string(p.ID), Unguard: string(p.Properties.Unguard), BreakGlass: string(p.Properties.BreakGlass), Machines: []machine{}}
 	for _, m := range p.Properties.Machines {
 		fm := machine{Machine: string(m.ID), Public: m.PublicIPAddress, Ports: []onePort{}}
 		for _, c := range m.Ports {

@@ -51,8 +51,38 @@ func (h *hosts) hub() *agent.Hub {
 		Server:   func() (*tls.Certificate, error) { return h.server.Certificate(nil) },
 		CA:       func() []*x509.Certificate { return []*x509.Certificate{h.p.ca.Certificate()} },
 		Identify: h.identify, Join: h.join, Renew: h.renew, Home: h.home, Left: h.leave,
-		Settings: func(ajar.EndpointID) agent.Settings { return agent.Settings{NoBreakGlass: h.p.cfg.BreakGlass == "off"} },
+		Settings: h.settings,
 	}
+}
+
+// settings is what a host is told besides rules. Break-glass is off where this plane's configuration or any policy that
+// names the machine says so.
+func (h *hosts) settings(ctx context.Context, ep ajar.Endpoint) (agent.Settings, error) {
+	if ep.Target == "" {
+		err := h.p.store.View(ctx, func(tx ajar.Tx) error {
+			e, err := ajar.Get[ajar.Endpoint](tx, string(ep.ID))
+			if err == nil {
+				ep = *e
+			}
+			return err
+		})
+		if err != nil {
+			return agent.Settings{}, err
+		}
+	}
+	var by []string
+	if h.p.cfg.BreakGlass == "off" {
+		by = append(by, "the plane's configuration")
+	}
+	const most = 3 // a person looks at the first
+	for i, id := range ep.NoBreakGlass {
+		if i == most {
+			by = append(by, fmt.Sprintf("%d more", len(ep.NoBreakGlass)-most))
+			break
+		}
+		by = append(by, "policy "+string(id))
+	}
+	return agent.Settings{NoBreakGlass: len(by) > 0, By: strings.Join(by, ", ")}, nil
 }
 
 // identify asks the gate whether a certificate is still good.

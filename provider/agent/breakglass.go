@@ -14,6 +14,17 @@ import (
 // longestBreakGlass is how long the door on the host itself may stay open.
 const longestBreakGlass = time.Hour
 
+// GlassOff is the Code of the error that says break-glass is switched off.
+const GlassOff = "BreakGlassOff"
+
+// offBy says who switched it off, as far as the plane told.
+func offBy(s Settings) string {
+	if s.By == "" {
+		return " by the plane"
+	}
+	return " by " + s.By
+}
+
 // BreakGlass is what an administrator asks of the host itself when the plane cannot be asked.
 type BreakGlass struct {
 	Port   ajar.Port     `json:"port"`
@@ -52,7 +63,7 @@ func (h *Host) BreakGlass(ctx context.Context, b BreakGlass) (ajar.Rule, error) 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.id != nil && h.id.Settings.NoBreakGlass {
-		return ajar.Rule{}, ajar.Errorf(ajar.Forbidden, "break-glass was switched off for this host by policy")
+		return ajar.Rule{}, &ajar.Error{Kind: ajar.Forbidden, Code: GlassOff, Msg: "break-glass is switched off on this host" + offBy(h.id.Settings)}
 	}
 	now := h.Clock.Now()
 	until := now.Add(b.For)

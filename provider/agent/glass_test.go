@@ -106,17 +106,28 @@ func TestBreakGlassNotWrittenDownDoesNotHappen(t *testing.T) {
 func TestBreakGlassIsSwitchedOffByThePlane(t *testing.T) {
 	p, m := running(t)
 	p.mu.Lock()
-	p.noGlass = true
+	p.settings = Settings{NoBreakGlass: true, By: "policy /p"}
 	p.mu.Unlock()
-	p.hub.Tell("web")
+	m.whole(1, guarding(ssh)) // what the loop does when a policy changed
 	until(t, "the host knows", func() bool { return !m.Status(t.Context()).BreakGlass })
 	p.stop()
 	m.halt()
 	m.start() // and remembers
-	if _, err := m.BreakGlass(t.Context(), glass); !errors.Is(err, ajar.Forbidden) {
-		t.Errorf("break-glass where policy forbids it: %v, want Forbidden", err)
+	if _, err := m.BreakGlass(t.Context(), glass); !errors.Is(err, ajar.Forbidden) || !strings.Contains(err.Error(), "off on this host by policy /p") {
+		t.Errorf("break-glass where policy forbids it: %v, want Forbidden and by whom", err)
 	}
 	wantOpen(t, m)
+	if s := m.Status(t.Context()); s.GlassOffBy != "policy /p" {
+		t.Errorf("the status says it is off by %q", s.GlassOffBy)
+	}
+	p.mu.Lock()
+	p.settings = Settings{}
+	p.mu.Unlock()
+	p.start(p.addr) // and hears of the opposite when it comes back
+	until(t, "the host knows", func() bool { return m.Status(t.Context()).BreakGlass })
+	if _, err := m.BreakGlass(t.Context(), glass); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestBreakGlassAsksForSense(t *testing.T) {

@@ -31,8 +31,9 @@ type Hub struct {
 	Renew func(ctx context.Context, ep ajar.EndpointID, csr *x509.CertificateRequest) ([]byte, error)
 	// Home is told that a host is now connected here, or no longer. Optional.
 	Home func(ep ajar.EndpointID, connected bool)
-	// Settings says what a host is told besides rules. Optional.
-	Settings func(ep ajar.EndpointID) Settings
+	// Settings says what a host is told besides rules. Optional. It is asked about an endpoint as the loop has it, or by its
+	// ID alone when its host has come; where it fails then, the host has to come again.
+	Settings func(ctx context.Context, ep ajar.Endpoint) (Settings, error)
 	// Left is told that a host's administrator took it out, and records it. Optional: otherwise, and where Left fails, it
 	// is reported as HostLeft.
 	Left func(ctx context.Context, ep ajar.EndpointID) error
@@ -222,19 +223,35 @@ func (h *Hub) Cut(ep ajar.EndpointID) {
 }
 
 // Tell sends ep's host its settings again.
-func (h *Hub) Tell(ep ajar.EndpointID) {
-	h.init()
-	if p, err := h.peer(ep); err == nil {
-		s := h.settings(ep)
-		go p.send(context.Background(), &message{Type: typeSetting, Settings: &s}) //nolint:errcheck // a lost connection shows elsewhere
+func (h *Hub) Tell(ctx context.Context, ep ajar.EndpointID) error {
+	p, err := h.peer(ep)
+	if err != nil {
+		return err
 	}
+	return p.tellSettings(ctx, ajar.Endpoint{ID: ep})
 }
 
-func (h *Hub) settings(ep ajar.EndpointID) Settings {
-	if h.Settings == nil {
-		return Settings{}
+// tellSettings sends the host its settings if they are not what it was told last.
+func (p *peer) tellSettings(ctx context.Context, ep ajar.Endpoint) error {
+	s, err := p.hub.settings(ctx, ep)
+	if err != nil {
+		return err
 	}
-	return h.Settings(ep)
+	p.mu.Lock()
+	news := p.told != s
+	p.told = s
+	p.mu.Unlock()
+	if !news {
+		return nil
+	}
+	return p.send(ctx, &message{Type: typeSetting, Settings: &s})
+}
+
+func (h *Hub) settings(ctx context.Context, ep ajar.Endpoint) (Settings, error) {
+	if h.Settings == nil {
+		return Settings{}, nil
+	}
+	return h.Settings(ctx, ep)
 }
 
 // peer is the connected host, or Unavailable.

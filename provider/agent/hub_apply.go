@@ -19,6 +19,9 @@ func (h *Hub) ApplyAt(ctx context.Context, ep ajar.Endpoint, want ajar.Ruleset, 
 	if err != nil {
 		return err
 	}
+	if err := p.tellSettings(ctx, ep); err != nil {
+		return err
+	}
 	return p.order(ctx, typeWhole, order{Rev: rev, Guard: sayNone(&want.Guard)}, want.Allow)
 }
 

@@ -29,7 +29,10 @@ func (h *Hub) receiveStranger(ctx context.Context, conn net.Conn) {
 		h.Log.Info("join refused", "from", conn.RemoteAddr(), "err", err)
 		answer.Fault = &fault{Kind: ajar.KindOf(err), Msg: ajar.Message(err)} // a stranger reads no causes
 	} else {
-		s := h.settings(joined.Endpoint)
+		s, err := h.settings(ctx, ajar.Endpoint{ID: joined.Endpoint})
+		if err != nil {
+			h.Log.Warn("find the settings of a host; it hears them when it comes", "endpoint", joined.Endpoint, "err", err)
+		}
 		answer.Joined = &joinAnswer{Endpoint: joined.Endpoint, Cert: joined.Certificate, Settings: s}
 		h.Log.Info("host joined", "endpoint", joined.Endpoint, "from", conn.RemoteAddr())
 	}

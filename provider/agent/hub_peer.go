@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -32,6 +33,7 @@ type peer struct {
 	calls map[uint64]*call
 	last  uint64
 	rev   uint64 // what the host acknowledged to this Hub; 0 = unknown
+	told  Settings
 }
 
 // call waits for an answer.
@@ -205,7 +207,14 @@ func (p *peer) greet(ctx context.Context, in *hello) error {
 		p.rev = in.Rev
 	}
 	p.mu.Unlock()
-	w := &welcome{Protocol: protocol, Hub: h.id, Endpoint: p.ep, Settings: h.settings(p.ep)}
+	s, err := h.settings(ctx, ajar.Endpoint{ID: p.ep})
+	if err != nil {
+		return fmt.Errorf("find its settings: %w", err)
+	}
+	p.mu.Lock()
+	p.told = s
+	p.mu.Unlock()
+	w := &welcome{Protocol: protocol, Hub: h.id, Endpoint: p.ep, Settings: s}
 	if err := p.send(ctx, &message{Type: typeWelcome, Welcome: w}); err != nil {
 		return err
 	}

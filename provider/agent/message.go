@@ -68,7 +68,8 @@ type message struct {
 
 // Settings are what the plane tells a host to do differently. A host keeps them while the plane is away.
 type Settings struct {
-	NoBreakGlass bool `json:"noBreakGlass,omitempty"`
+	NoBreakGlass bool   `json:"noBreakGlass,omitempty"`
+	By           string `json:"by,omitempty"` // who switched it off, for people
 }
 
 type hello struct {

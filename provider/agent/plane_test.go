@@ -83,19 +83,19 @@ type plane struct {
 	addr string
 	step time.Duration // of the plane's clock
 
-	mu      sync.Mutex
-	tokens  map[string]ajar.EndpointID // hash → host
-	serials map[string]ajar.EndpointID
-	serial  int64
-	life    time.Duration
-	refuse  error // of Identify
-	stop    func()
-	reports chan ajar.Report
-	homes   []string
-	noGlass bool
-	left    []ajar.EndpointID
-	recfail bool // the loop cannot record reports
-	recheck time.Duration
+	mu       sync.Mutex
+	tokens   map[string]ajar.EndpointID // hash → host
+	serials  map[string]ajar.EndpointID
+	serial   int64
+	life     time.Duration
+	refuse   error // of Identify
+	stop     func()
+	reports  chan ajar.Report
+	homes    []string
+	settings Settings
+	left     []ajar.EndpointID
+	recfail  bool // the loop cannot record reports
+	recheck  time.Duration
 }
 
 func newPlane(t testing.TB) *plane {
@@ -140,10 +140,10 @@ func (p *plane) start(addr string) {
 			p.homes = append(p.homes, fmt.Sprint(ep, c))
 			p.mu.Unlock()
 		},
-		Settings: func(ajar.EndpointID) Settings {
+		Settings: func(context.Context, ajar.Endpoint) (Settings, error) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			return Settings{NoBreakGlass: p.noGlass}
+			return p.settings, nil
 		},
 		Left: func(_ context.Context, ep ajar.EndpointID) error {
 			p.mu.Lock()

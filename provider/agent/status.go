@@ -32,6 +32,7 @@ type Status struct {
 	Open        []ajar.Rule     `json:"open"`
 	Host        ajar.HostStatus `json:"host"`
 	BreakGlass  bool            `json:"breakGlass"` // may be used
+	GlassOffBy  string          `json:"breakGlassOffBy,omitempty"`
 	Undelivered int             `json:"undelivered"`
 	Adrift      bool            `json:"adrift,omitempty"` // the firewall does not have what is wanted
 }
@@ -68,6 +69,9 @@ func (s *Status) fill(id *identity, want *desired, now time.Time, shift time.Dur
 		return
 	}
 	s.Joined, s.Server, s.Endpoint, s.BreakGlass = id.Cert != "", id.Server, id.Endpoint, !id.Settings.NoBreakGlass
+	if !s.BreakGlass {
+		s.GlassOffBy = id.Settings.By
+	}
 	if id.Cert == "" {
 		s.Advice = "the plane has removed this host (" + id.Gone + ")"
 		if id.Lifted {
