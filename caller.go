@@ -53,8 +53,9 @@ type Credential struct {
 	ID        string
 	Principal PrincipalID
 	Kind      CredentialKind
-	Hash      string // argon2id for passwords, SHA-256 for generated 256-bit secrets
-	Hint      string // the first characters of a generated secret, for telling secrets apart
+	Hash      string // argon2id for passwords, SHA-256 for generated 256-bit secrets and of a certificate's DER
+	Hint      string // the first characters of a generated secret, or of a certificate's subject, for telling them apart
+	Cert      []byte // of a certificate: its DER
 	Created   time.Time
 	Expires   time.Time // zero = does not expire
 }
@@ -67,16 +68,40 @@ const (
 	Password CredentialKind = "password"
 	Secret   CredentialKind = "secret"
 	Once     CredentialKind = "once" // generated like a secret; the first log-in uses it up
+	// Certificate proves a service principal by what its private key signs (RFC 7523).
+	Certificate CredentialKind = "certificate"
+)
+
+// TokenKind tells tokens that ajar hands out by itself from those that an OAuth client got.
+type TokenKind string
+
+// The kinds of token there are.
+const (
+	Opaque TokenKind = ""       // random; what it stands for is in the store alone
+	Access TokenKind = "access" // signed, and short-lived; good only while it stands in the store all the same
 )
 
 // Token is a bearer token that was handed out. The token itself is never kept, only its SHA-256 as the key.
 type Token struct {
 	Stamp
-	Hash      string // hex SHA-256 of the opaque token
+	Hash      string // hex SHA-256 of the token
+	Kind      TokenKind
 	Principal PrincipalID
 	Name      string // what the holder calls it, or how it was got ("login")
 	From      netip.Addr
 	Created   time.Time
 	Expires   time.Time
 	Revoked   time.Time // zero = still good until Expires
+	Audience  string    // of an access token: whom it is for
+	Client    string    // the application that an access token was given to
+	Family    string    // the refresh tokens that it came with, if any
+}
+
+// Familiar is an address that somebody signed in from: guesses that others make from there, or elsewhere, do not keep
+// them out.
+type Familiar struct {
+	Stamp
+	Key       string // hex SHA-256 of principal and address
+	Principal PrincipalID
+	Until     time.Time
 }

@@ -164,6 +164,7 @@ const (
 	KindSealed          DocKind = "sealed"
 	KindListing         DocKind = "listing"
 	KindGrant           DocKind = "grant"
+	KindFamiliar        DocKind = "familiar"
 )
 
 // RightsKinds are the kinds whose change moves RightsGen. Of principals, groups alone count.
@@ -216,9 +217,14 @@ func (c *Credential) Entry() Entry {
 	return Entry{Kind: KindCredential, Key: c.ID, Owner: string(c.Principal), State: string(c.Kind), Until: c.Expires}
 }
 
-// Entry: owner is the principal.
+// Entry: owner is the principal, ref the family that it came with, state the kind.
 func (t *Token) Entry() Entry {
-	return Entry{Kind: KindToken, Key: t.Hash, Owner: string(t.Principal), Until: t.Expires}
+	return Entry{Kind: KindToken, Key: t.Hash, Owner: string(t.Principal), Ref: t.Family, State: string(t.Kind), Until: t.Expires}
+}
+
+// Entry: owner is the principal.
+func (f *Familiar) Entry() Entry {
+	return Entry{Kind: KindFamiliar, Key: f.Key, Owner: string(f.Principal), Until: f.Until}
 }
 
 // Entry: ref is the lower-case name.

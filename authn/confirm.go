@@ -23,7 +23,7 @@ func (a *Authn) Confirm(ctx context.Context, who ajar.Caller, secret string) err
 	if secret == "" || len(secret) > maxPassword {
 		return &ajar.Error{Kind: ajar.Invalid, Code: CurrentPasswordRequired, Msg: "give the password that you have now, too (currentPassword)"}
 	}
-	try, wait, tell, muted := a.throttle.begin(id.key(in.Name), in.From, id.before, now)
+	try, wait, tell, muted := a.throttle.begin(id.key(in.Name), in.From, id.before, false, now)
 	if try == nil {
 		return a.throttled(ctx, in, id, wait, tell, muted, now)
 	}

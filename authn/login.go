@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -20,6 +21,13 @@ type Login struct {
 	From   netip.Addr
 	Via    string
 	Corr   string
+
+	Kind ajar.PrincipalKind // who may sign in here; "" = people and service principals
+	// Check proves who it is by something other than Secret: it is given the principal's credentials that have not
+	// expired, none for a name that nobody has, and answers which of them was proven, or nil.
+	Check func([]*ajar.Credential) (*ajar.Credential, error)
+	// Details are recorded with the attempt; admit may add to them.
+	Details map[string]string
 }
 
 // Session is what a log-in gives. The token is shown this once.
@@ -44,38 +52,81 @@ func (t *Throttled) Unwrap() error { return t.error }
 // identity is what the store has of a name, which may be nothing at all.
 type identity struct {
 	principal *ajar.Principal
-	password  *ajar.Credential // a one-time one, too
-	secrets   []*ajar.Credential
-	before    bool // it signed in from this address before
+	password  *ajar.Credential   // a one-time one, too
+	live      []*ajar.Credential // all that have not expired
+	before    bool               // it signed in from this address before
+	stale     bool               // that should be written down again
 }
 
-// SignIn turns a name and a secret into a token. The answer to a wrong guess is the same, and costs the same, whether
-// the name is unknown, disabled or has another secret.
+// SignIn turns a name and a secret into an opaque token.
 func (a *Authn) SignIn(ctx context.Context, in Login) (*Session, error) {
+	var s *Session
+	in.Details = map[string]string{}
+	_, err := a.Enter(ctx, in, func(p *ajar.Principal, c *ajar.Credential) (func(ajar.Tx) error, error) {
+		last, once := a.TokenFor, c.Kind == ajar.Once || (c.Kind == ajar.Password && !c.Expires.IsZero())
+		if once {
+			last = onceTokenFor
+		}
+		var t *ajar.Token
+		s, t = a.token(p.ID, "login", last)
+		t.From, s.Name, s.Once = in.From, p.Name, once
+		in.Details["token"] = ShortHash(t.Hash)
+		return func(tx ajar.Tx) error {
+			t.Rev = 0
+			return tx.Put(t)
+		}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Enter lets somebody in who proves who they are. The answer to a wrong guess is the same, and costs the same, whether
+// the name is unknown, disabled or has another secret. admit is told who it is and by what, prepares what they are
+// given, and answers what writes that down: it is written in one transaction with the event, or not at all, and may run
+// again. What admit refuses as Unauthenticated is recorded and counted like a wrong guess.
+func (a *Authn) Enter(ctx context.Context, in Login, admit func(*ajar.Principal, *ajar.Credential) (func(ajar.Tx) error, error)) (*ajar.Principal, error) {
 	now := a.Clock().UTC().Truncate(time.Millisecond)
-	if len(in.Name) > 256 || len(in.Secret) > maxPassword || in.Name == "" || in.Secret == "" {
+	if len(in.Name) > 256 || len(in.Secret) > maxPassword || in.Name == "" || (in.Secret == "" && in.Check == nil) {
 		return nil, ajar.Errorf(ajar.Invalid, "a log-in needs a name of at most 256 bytes and a password of at most %d", maxPassword)
 	}
 	id, err := a.identity(ctx, in, now)
 	if err != nil {
 		return nil, err
 	}
-	try, wait, tell, muted := a.throttle.begin(id.key(in.Name), in.From, id.before, now)
+	try, wait, tell, muted := a.throttle.begin(id.key(in.Name), in.From, id.before, in.light(), now)
 	if try == nil {
 		return nil, a.throttled(ctx, in, id, wait, tell, muted, now)
 	}
-	cred, err := a.prove(ctx, id, in.Secret, now)
-	if err != nil {
+	cred, err := a.prove(ctx, in, id, now)
+	if err != nil && !errors.Is(err, ajar.Unauthenticated) {
 		try.end(false, false)
 		return nil, err
 	}
+	msg := "the name or the password is wrong"
+	if err != nil {
+		msg = ajar.Message(err)
+	}
 	if cred == nil || id.principal == nil || id.principal.Disabled {
 		try.end(true, false)
-		return nil, a.refuse(ctx, in, id, ajar.Unauthenticated, "the name or the password is wrong", nil, now)
+		return nil, a.refuse(ctx, in, id, ajar.Unauthenticated, msg, in.Details, now)
 	}
-	s, err := a.admit(ctx, in, id.principal, cred, now)
+	write, err := admit(id.principal, cred)
+	if errors.Is(err, ajar.Unauthenticated) {
+		try.end(true, false)
+		return nil, a.refuse(ctx, in, id, ajar.Unauthenticated, ajar.Message(err), in.Details, now)
+	}
+	if err == nil {
+		err = a.admit(ctx, in, id, cred, write, now)
+	}
 	try.end(errors.Is(err, ajar.Unauthenticated), err == nil)
-	return s, err
+	return id.principal, err
+}
+
+// light reports whether looking at the attempt costs nothing to speak of, and guessing has no chance.
+func (in *Login) light() bool {
+	return in.Check != nil || (isGenerated(in.Secret) && !strings.HasPrefix(in.Secret, oncePrefix))
 }
 
 func (a *Authn) identity(ctx context.Context, in Login, now time.Time) (identity, error) {
@@ -87,7 +138,7 @@ func (a *Authn) identity(ctx context.Context, in Login, now time.Time) (identity
 			return err
 		}
 		owner := ajar.PrincipalID("nobody") // so that the same is read for a name that is unknown
-		if p != nil {
+		if p != nil && (in.Kind == "" || in.Kind == p.Kind) {
 			id.principal, owner = p, p.ID
 		}
 		creds, _, err := ajar.List[ajar.Credential](tx, ajar.Filter{Owner: owner, Limit: 100})
@@ -95,21 +146,29 @@ func (a *Authn) identity(ctx context.Context, in Login, now time.Time) (identity
 			return err
 		}
 		for _, c := range creds {
-			switch {
-			case !c.Expires.IsZero() && !now.Before(c.Expires):
-			case c.Kind == ajar.Secret:
-				id.secrets = append(id.secrets, c)
-			case id.password == nil || c.Created.After(id.password.Created):
+			if !c.Expires.IsZero() && !now.Before(c.Expires) {
+				continue
+			}
+			id.live = append(id.live, c)
+			if (c.Kind == ajar.Password || c.Kind == ajar.Once) && (id.password == nil || c.Created.After(id.password.Created)) {
 				id.password = c
 			}
 		}
-		tokens, _, err := ajar.List[ajar.Token](tx, ajar.Filter{Owner: owner, Limit: 100})
-		for _, t := range tokens {
-			id.before = id.before || (in.From.IsValid() && addressKey(t.From) == addressKey(in.From))
+		f, err := ajar.Get[ajar.Familiar](tx, familiarKey(owner, in.From))
+		if errors.Is(err, ajar.NotFound) {
+			id.stale = true
+			return nil
+		} else if err != nil {
+			return err
 		}
-		return err
+		id.before, id.stale = now.Before(f.Until), f.Until.Sub(now) < rememberGood-rememberAgain
+		return nil
 	})
 	return id, err
+}
+
+func familiarKey(p ajar.PrincipalID, from netip.Addr) string {
+	return HashSecret(string(p) + " " + addressKey(from))
 }
 
 // find gets a person or service principal by name or id; nil when there is none.
@@ -128,13 +187,15 @@ func find(tx ajar.Tx, nameOrID string) (*ajar.Principal, error) {
 	return p, nil
 }
 
-// prove finds the credential that secret is the proof of; nil when there is none. The work depends on the form of
-// secret alone.
-func (a *Authn) prove(ctx context.Context, id identity, secret string, now time.Time) (*ajar.Credential, error) {
-	if isGenerated(secret) && !strings.HasPrefix(secret, oncePrefix) {
-		got, match := []byte(HashSecret(secret)), (*ajar.Credential)(nil)
-		for _, c := range id.secrets {
-			if subtle.ConstantTimeCompare(got, []byte(c.Hash)) == 1 {
+// prove finds the credential that was proven; nil when there is none. The work depends on the form of the secret alone.
+func (a *Authn) prove(ctx context.Context, in Login, id identity, now time.Time) (*ajar.Credential, error) {
+	if in.Check != nil {
+		return in.Check(id.live)
+	}
+	if in.light() {
+		got, match := []byte(HashSecret(in.Secret)), (*ajar.Credential)(nil)
+		for _, c := range id.live {
+			if c.Kind == ajar.Secret && subtle.ConstantTimeCompare(got, []byte(c.Hash)) == 1 {
 				match = c
 			}
 		}
@@ -144,46 +205,57 @@ func (a *Authn) prove(ctx context.Context, id identity, secret string, now time.
 	if id.password != nil {
 		encoded = id.password.Hash
 	}
-	ok, err := a.Hasher.Check(ctx, encoded, secret)
+	ok, err := a.Hasher.Check(ctx, encoded, in.Secret)
 	if err != nil || !ok {
 		return nil, err
 	}
 	return id.password, nil
 }
 
-// admit makes the token. What was read before is read again: nobody uses a one-time credential twice, and none that
-// was removed meanwhile.
-func (a *Authn) admit(ctx context.Context, in Login, p *ajar.Principal, cred *ajar.Credential, now time.Time) (*Session, error) {
-	last, once := a.TokenFor, cred.Kind == ajar.Once || (cred.Kind == ajar.Password && !cred.Expires.IsZero())
-	if once {
-		last = onceTokenFor
-	}
-	s, t := a.token(p.ID, "login", last)
-	t.From, s.Name, s.Once = in.From, p.Name, once
-	err := a.Store.Update(ctx, func(tx ajar.Tx) error {
-		t.Rev = 0
+// admit writes down what somebody is given. What was read before is read again: nobody uses a one-time credential
+// twice, and none that was removed meanwhile.
+func (a *Authn) admit(ctx context.Context, in Login, id identity, cred *ajar.Credential, write func(ajar.Tx) error, now time.Time) error {
+	p := id.principal
+	return a.Store.Update(ctx, func(tx ajar.Tx) error {
 		c, err := ajar.Get[ajar.Credential](tx, cred.ID)
 		if errors.Is(err, ajar.NotFound) || (err == nil && c.Hash != cred.Hash) {
 			return ajar.Errorf(ajar.Unauthenticated, "the credential was used up or removed")
 		} else if err != nil {
 			return err
 		}
-		if once {
+		if cred.Kind == ajar.Once || (cred.Kind == ajar.Password && !cred.Expires.IsZero()) {
 			if err := tx.Delete(ajar.KindCredential, cred.ID); err != nil {
 				return err
 			}
 		}
-		if err := tx.Put(t); err != nil {
+		if err := write(tx); err != nil {
+			return err
+		}
+		if err := remember(tx, id, in.From, now); err != nil {
 			return err
 		}
 		e := event(ajar.Caller{Principal: p.ID, Name: p.Name, From: in.From, Via: in.Via, Corr: in.Corr}, ajar.SignIn, now)
-		e.Details = map[string]string{"credential": string(cred.Kind), "token": ShortHash(t.Hash)}
+		e.Details = map[string]string{"credential": string(cred.Kind)}
+		maps.Copy(e.Details, in.Details)
 		return tx.Append(e)
 	})
-	if err != nil {
-		return nil, err
+}
+
+// remember writes down, now and then, that somebody signed in from an address.
+func remember(tx ajar.Tx, id identity, from netip.Addr, now time.Time) error {
+	if !id.stale || !from.IsValid() {
+		return nil
 	}
-	return s, nil
+	key := familiarKey(id.principal.ID, from)
+	f, err := ajar.Get[ajar.Familiar](tx, key)
+	if errors.Is(err, ajar.NotFound) {
+		f, err = &ajar.Familiar{Key: key, Principal: id.principal.ID}, nil
+	}
+	if err != nil {
+		return err
+	}
+	f.Until = now.Add(rememberGood)
+	return tx.Put(f)
 }
 
 // refuse records the refusal and gives it. Of a name that nobody has only its length is kept: it may well be a

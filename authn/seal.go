@@ -113,6 +113,50 @@ func (v *Vault) get(ctx context.Context, name string, create func() (public, sec
 	return s.Public, secret, nil
 }
 
+// Wrap encrypts secret under the key-encryption key; it opens under the same name alone.
+func (v *Vault) Wrap(name string, secret []byte) []byte { return v.wrap(name, secret) }
+
+// Unwrap gives what Wrap was given.
+func (v *Vault) Unwrap(name string, wrapped []byte) ([]byte, error) {
+	return v.unwrap(&ajar.Sealed{Name: name, Wrapped: wrapped})
+}
+
+// Read gives what is sealed under name, or NotFound.
+func (v *Vault) Read(ctx context.Context, name string) (secret []byte, err error) {
+	err = v.Store.View(ctx, func(tx ajar.Tx) error {
+		s, err := ajar.Get[ajar.Sealed](tx, name)
+		if err != nil {
+			return err
+		}
+		secret, err = v.unwrap(s)
+		return err
+	})
+	return secret, err
+}
+
+// Change replaces what is sealed under name by what fn makes of it, in one transaction: fn is given nil where there is
+// nothing yet, and answers nil to leave it as it is. It may run again.
+func (v *Vault) Change(ctx context.Context, name string, fn func(old []byte) ([]byte, error)) (secret []byte, err error) {
+	err = v.Store.Update(ctx, func(tx ajar.Tx) error {
+		s, err := ajar.Get[ajar.Sealed](tx, name)
+		if errors.Is(err, ajar.NotFound) {
+			s, err, secret = &ajar.Sealed{Name: name, Created: v.Clock()}, nil, nil
+		} else if err == nil {
+			secret, err = v.unwrap(s)
+		}
+		if err != nil {
+			return err
+		}
+		made, err := fn(secret)
+		if err != nil || made == nil {
+			return err
+		}
+		secret, s.Wrapped = made, v.wrap(name, made)
+		return tx.Put(s)
+	})
+	return secret, err
+}
+
 // Empty reports whether the store has nothing sealed yet: only then may a missing key-encryption key be made anew.
 func Empty(ctx context.Context, store ajar.Store) (bool, error) {
 	var n int64

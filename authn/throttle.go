@@ -44,16 +44,19 @@ var (
 )
 
 const (
-	freeForNew   = 2 // attempts of an address that is new to a name, not bound by the account's bucket
-	rememberGood = 60 * 24 * time.Hour
-	tellEvery    = time.Minute
-	maxBuckets   = 1 << 16
-	maxBusy      = 4
+	freeForNew    = 2 // attempts of an address that is new to a name, not bound by the account's bucket
+	rememberGood  = 60 * 24 * time.Hour
+	rememberAgain = 24 * time.Hour // how often that is written down anew
+	tellEvery     = time.Minute
+	maxBuckets    = 1 << 16
+	maxBusy       = 4
 )
 
-// attempt is one log-in under way.
+// attempt is one log-in under way. A light one takes nothing until it turns out wrong, so that a program may sign in as
+// often at once as it likes.
 type attempt struct {
 	t                   *throttle
+	light               bool
 	pair, addr, account string
 	taken               []taken
 	now                 time.Time
@@ -80,12 +83,12 @@ func addressKey(a netip.Addr) string {
 
 // begin takes one from each bucket that binds, or answers how long to wait, and whether to write that down (with how
 // many were not written down before). before says that the store knows of a log-in of name from there.
-func (t *throttle) begin(name string, from netip.Addr, before bool, now time.Time) (a *attempt, wait time.Duration, tell bool, muted int) {
+func (t *throttle) begin(name string, from netip.Addr, before, light bool, now time.Time) (a *attempt, wait time.Duration, tell bool, muted int) {
 	name = strings.ToLower(name)
 	if len(name) > 256 {
 		name = name[:256]
 	}
-	a = &attempt{t: t, addr: "a " + addressKey(from), account: "n " + name, now: now}
+	a = &attempt{t: t, light: light, addr: "a " + addressKey(from), account: "n " + name, now: now}
 	a.pair = "p " + addressKey(from) + " " + name
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,7 +107,7 @@ func (t *throttle) begin(name string, from netip.Addr, before bool, now time.Tim
 			wait = max(wait, time.Duration((1-b.left)*float64(b.limit.every)))
 		}
 	}
-	if t.busy[a.addr] >= maxBusy {
+	if !light && t.busy[a.addr] >= maxBusy {
 		wait = max(wait, time.Second)
 	}
 	if wait > 0 {
@@ -119,10 +122,15 @@ func (t *throttle) begin(name string, from netip.Addr, before bool, now time.Tim
 	}
 	for _, b := range binding {
 		n := min(1, b.left)
+		if light {
+			n = 0
+		}
 		b.left -= n
 		a.taken = append(a.taken, taken{b, n})
 	}
-	t.busy[a.addr]++
+	if !light {
+		t.busy[a.addr]++
+	}
 	return a, 0, false, 0
 }
 
@@ -130,11 +138,16 @@ func (t *throttle) begin(name string, from netip.Addr, before bool, now time.Tim
 func (a *attempt) end(wrong, success bool) {
 	a.t.mu.Lock()
 	defer a.t.mu.Unlock()
-	if a.t.busy[a.addr]--; a.t.busy[a.addr] <= 0 {
-		delete(a.t.busy, a.addr)
+	if !a.light {
+		if a.t.busy[a.addr]--; a.t.busy[a.addr] <= 0 {
+			delete(a.t.busy, a.addr)
+		}
 	}
-	if !wrong {
-		for _, b := range a.taken {
+	for _, b := range a.taken {
+		switch {
+		case wrong && a.light:
+			b.left -= min(1, b.left)
+		case !wrong:
 			b.left = min(b.limit.burst, b.left+b.n)
 		}
 	}

@@ -21,6 +21,7 @@ type Config struct {
 	Hasher   *Hasher       // nil = NewHasher(2)
 	Proxies  Proxies       // zero = the connection's address is the client's
 	TokenFor time.Duration // how long a log-in lasts; 0 = 12 hours
+	Tokens   *Tokens       // which signed access tokens are taken; nil = none
 }
 
 // Authn signs people and programs in and knows them again.
@@ -34,10 +35,12 @@ type Authn struct {
 
 // known is what memory has of a token.
 type known struct {
-	at      time.Time
-	expires time.Time
-	token   string // its hash
-	caller  ajar.Caller
+	at       time.Time
+	expires  time.Time
+	token    string // its hash
+	caller   ajar.Caller
+	audience string // whom a signed token is for
+	foreign  bool   // that is not us
 }
 
 // How long log-ins and other tokens last.
@@ -66,16 +69,28 @@ func (a *Authn) Caller(r *http.Request) (who ajar.Caller, token string, err erro
 	if text = strings.TrimSpace(text); !strings.EqualFold(scheme, "Bearer") || text == "" {
 		return who, "", ajar.Errorf(ajar.Unauthenticated, "the request carries no bearer token (header Authorization: Bearer …); log in first")
 	}
-	if len(text) != generatedLen || text[:4] != tokenPrefix {
-		return who, "", errBadToken()
-	}
-	k, err := a.look(r.Context(), HashSecret(text))
+	k, err := a.bearer(r.Context(), text)
 	if err != nil {
 		return who, "", err
 	}
 	who = k.caller
 	who.From = a.Proxies.Client(r)
 	return who, k.token, nil
+}
+
+// bearer finds out about a token by its form.
+func (a *Authn) bearer(ctx context.Context, text string) (*known, error) {
+	switch {
+	case len(text) == generatedLen && text[:4] == tokenPrefix:
+		return a.look(ctx, HashSecret(text))
+	case !Signed(text):
+		return nil, errBadToken()
+	}
+	k, err := a.signed(ctx, text)
+	if err == nil && k.foreign {
+		return nil, errAudience()
+	}
+	return k, err
 }
 
 func errBadToken() error {
@@ -130,6 +145,8 @@ func (a *Authn) read(ctx context.Context, hash string, now time.Time) (*known, e
 		}
 		k.expires = t.Expires
 		k.caller = ajar.Caller{Principal: p.ID, Name: p.Name}
+		k.audience = t.Audience
+		k.foreign = t.Audience != "" && (a.Tokens == nil || !a.Tokens.accepts(t.Audience))
 		return nil
 	})
 	return k, err
@@ -165,37 +182,6 @@ func (a *Authn) token(p ajar.PrincipalID, name string, last time.Duration) (*Ses
 	return &Session{Token: text, ID: ShortHash(hash), Expires: t.Expires, Principal: p}, t
 }
 
-// Sweep removes tokens and credentials that ended long ago. Where somebody signed in from is remembered with them, so
-// they stay for a while.
-func (a *Authn) Sweep(ctx context.Context) error {
-	before := a.Clock().Add(-rememberGood)
-	for more := true; more; {
-		err := a.Store.Update(ctx, func(tx ajar.Tx) error {
-			f := ajar.Filter{UntilBefore: before, Limit: 500}
-			ts, _, err := ajar.List[ajar.Token](tx, f)
-			if err != nil {
-				return err
-			}
-			cs, _, err := ajar.List[ajar.Credential](tx, f)
-			if err != nil {
-				return err
-			}
-			more = len(ts) == f.Limit || len(cs) == f.Limit
-			for _, t := range ts {
-				err = errors.Join(err, tx.Delete(ajar.KindToken, t.Hash))
-			}
-			for _, c := range cs {
-				err = errors.Join(err, tx.Delete(ajar.KindCredential, c.ID))
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func event(who ajar.Caller, action ajar.Action, now time.Time) ajar.Event {
 	return ajar.Event{Time: now, Action: action, Outcome: ajar.Accepted, Caller: who.Principal, Name: who.Name, From: who.From, Via: who.Via, Corr: who.Corr}
 }
@@ -208,32 +194,4 @@ func (a *Authn) Expires(hash string) time.Time {
 		return k.expires
 	}
 	return time.Time{}
-}
-
-// RevokeAll ends every token there is: after a restore nobody knows which of them were revoked since the backup.
-func RevokeAll(ctx context.Context, store ajar.Store, now time.Time) error {
-	f := ajar.Filter{Limit: 500}
-	for {
-		var next string
-		err := store.Update(ctx, func(tx ajar.Tx) (err error) {
-			var ts []*ajar.Token
-			if ts, next, err = ajar.List[ajar.Token](tx, f); err != nil {
-				return err
-			}
-			for _, t := range ts {
-				if !t.Revoked.IsZero() {
-					continue
-				}
-				t.Revoked = now
-				if err := tx.Put(t); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil || next == "" {
-			return err
-		}
-		f.Cursor = next
-	}
 }

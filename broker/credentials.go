@@ -2,6 +2,12 @@ package broker
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +19,9 @@ import (
 
 // maxCredentials bounds what one principal can sign in with.
 const maxCredentials = 20
+
+// maxCert is how long a certificate may be: much longer than any with an RSA key that is taken.
+const maxCert = 16 << 10
 
 // maxToken is how long a token may last.
 const maxToken = 367 * 24 * time.Hour
@@ -59,8 +68,8 @@ func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Cred
 		if p.Kind == ajar.Group {
 			return ajar.Errorf(ajar.Invalid, "%s is a group; groups do not sign in", p.Name)
 		}
-		if (c.Kind == ajar.Secret) != (p.Kind == ajar.ServicePrincipal) {
-			return ajar.Errorf(ajar.Invalid, "people sign in with passwords and service principals with secrets; %s is a %s", p.Name, p.Kind)
+		if program := c.Kind == ajar.Secret || c.Kind == ajar.Certificate; program != (p.Kind == ajar.ServicePrincipal) {
+			return ajar.Errorf(ajar.Invalid, "people sign in with passwords, and service principals with secrets and certificates; %s is a %s", p.Name, p.Kind)
 		}
 		if !c.Expires.IsZero() && !c.Expires.After(t.now) {
 			return ajar.Errorf(ajar.Invalid, "the credential would have expired already")
@@ -77,6 +86,9 @@ func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Cred
 					return err
 				}
 				continue
+			}
+			if c.Kind == ajar.Certificate && h.Kind == ajar.Certificate && h.Hash == c.Hash {
+				return ajar.Errorf(ajar.Conflict, "%s has that certificate already", p.Name)
 			}
 			n++
 		}
@@ -109,8 +121,15 @@ func (b *Broker) checkCredential(c *ajar.Credential) error {
 	c.Principal, c.Expires = ajar.PrincipalID(id), trim(c.Expires)
 	switch c.Kind {
 	case ajar.Password, ajar.Secret, ajar.Once:
+		if c.Cert != nil {
+			return ajar.Errorf(ajar.Invalid, "a %s has no certificate", c.Kind)
+		}
+	case ajar.Certificate:
+		if err := checkCert(c); err != nil {
+			return err
+		}
 	default:
-		return ajar.Errorf(ajar.Invalid, "a credential is a password or a secret, not a %.40q", c.Kind)
+		return ajar.Errorf(ajar.Invalid, "a credential is a password, a secret or a certificate, not a %.40q", c.Kind)
 	}
 	if c.Hash == "" {
 		return ajar.Errorf(ajar.Invalid, "a credential needs a hash")
@@ -122,6 +141,35 @@ func (b *Broker) checkCredential(c *ajar.Credential) error {
 		return ajar.Errorf(ajar.Invalid, "the credential's end lies beyond the year 9999")
 	}
 	return word("the hint", c.Hint, 16)
+}
+
+// checkCert fills in what a certificate says of itself. Its issuer does not matter: the certificate itself is registered.
+func checkCert(c *ajar.Credential) error {
+	if len(c.Cert) > maxCert {
+		return ajar.Errorf(ajar.Invalid, "the certificate is longer than %d bytes", maxCert)
+	}
+	cert, err := x509.ParseCertificate(c.Cert)
+	if err != nil {
+		return ajar.Because(ajar.Invalid, err, "that is not a certificate")
+	}
+	switch key := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if key.N.BitLen() < 2048 || key.N.BitLen() > 8192 {
+			return ajar.Errorf(ajar.Invalid, "the certificate's RSA key has %d bits; from 2048 to 8192 are taken", key.N.BitLen())
+		}
+	case *ecdsa.PublicKey:
+		if key.Curve != elliptic.P256() {
+			return ajar.Errorf(ajar.Invalid, "the certificate's elliptic curve is %s; P-256 is taken", key.Params().Name)
+		}
+	default:
+		return ajar.Errorf(ajar.Invalid, "the certificate's key is a %s; RSA and elliptic curve P-256 are taken", cert.PublicKeyAlgorithm)
+	}
+	sum := sha256.Sum256(cert.Raw)
+	c.Hash, c.Hint = hex.EncodeToString(sum[:]), strings.ToUpper(hex.EncodeToString(sum[:4]))
+	if c.Expires.IsZero() || cert.NotAfter.Before(c.Expires) {
+		c.Expires = trim(cert.NotAfter)
+	}
+	return nil
 }
 
 // Credentials lists a principal's credentials without their hashes: one's own, or with PrincipalRead.
@@ -225,39 +273,33 @@ func (b *Broker) Tokens(ctx context.Context, who ajar.Caller, of ajar.PrincipalI
 }
 
 // RevokeToken ends a token, named by its hash or by the first eight or more digits of it: one's own, or with
-// PrincipalWrite one of principal of.
+// PrincipalWrite one of principal of. The refresh tokens that an access token came with end with it: its client gets no
+// other.
 func (b *Broker) RevokeToken(ctx context.Context, who ajar.Caller, of ajar.PrincipalID, hash string) (*ajar.Token, error) {
 	key, bad := guid("the principal", string(of))
 	if bad == nil && (len(hash) < 8 || len(hash) > 64 || strings.Trim(hash, "0123456789abcdef") != "") {
 		bad = ajar.Errorf(ajar.Invalid, "name the token by at least eight digits of its hash")
 	}
-	var out *ajar.Token
+	var ended *ajar.Token
 	o := op{action: TokenRevoke, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(ajar.PrincipalID(key)) }}
 	err := b.do(ctx, who, o, func(t *txn) error {
-		out = nil
-		tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: ajar.PrincipalID(key)})
+		out, err := t.token(ajar.PrincipalID(key), hash)
 		if err != nil {
 			return err
 		}
-		for _, k := range tokens {
-			if !strings.HasPrefix(k.Hash, hash) {
-				continue
-			}
-			if out != nil {
-				return ajar.Errorf(ajar.Conflict, "more than one token begins with %s; give more digits", hash)
-			}
-			out = k
-		}
-		if out == nil {
-			return &ajar.Error{Kind: ajar.NotFound, Code: "TokenNotFound", Msg: fmt.Sprintf("there is no token %s", hash)}
-		}
+		ended = out
 		t.detail("token", out.Hash[:8])
+		if out.Family != "" {
+			if err := t.endFamily(out.Family); err != nil {
+				return err
+			}
+		}
 		return t.endToken(out)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	return ended, nil
 }
 
 func (t *txn) endToken(k *ajar.Token) error {
@@ -268,8 +310,72 @@ func (t *txn) endToken(k *ajar.Token) error {
 	return t.Put(k)
 }
 
-// endTokens ends all tokens of a principal that are still good, except those spared.
+// token finds a token of a principal by the beginning of its hash.
+func (t *txn) token(of ajar.PrincipalID, hash string) (*ajar.Token, error) {
+	none := &ajar.Error{Kind: ajar.NotFound, Code: "TokenNotFound", Msg: fmt.Sprintf("there is no token %s", hash)}
+	if len(hash) == sha256.Size*2 {
+		k, err := ajar.Get[ajar.Token](t, hash)
+		if errors.Is(err, ajar.NotFound) || (err == nil && foldID(k.Principal) != of) {
+			return nil, none
+		}
+		return k, err
+	}
+	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: of})
+	if err != nil {
+		return nil, err
+	}
+	var out *ajar.Token
+	for _, k := range tokens {
+		if !strings.HasPrefix(k.Hash, hash) {
+			continue
+		}
+		if out != nil {
+			return nil, ajar.Errorf(ajar.Conflict, "more than one token begins with %s; give more digits", hash)
+		}
+		out = k
+	}
+	if out == nil {
+		return nil, none
+	}
+	return out, nil
+}
+
+// endFamily ends the refresh tokens of a family, and the access tokens that came with them.
+func (t *txn) endFamily(key string) error {
+	g, err := ajar.Get[ajar.Grant](t, key)
+	if errors.Is(err, ajar.NotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	g.State = ajar.GrantEnded
+	if err := t.Put(g); err != nil {
+		return err
+	}
+	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Ref: key})
+	for i := 0; err == nil && i < len(tokens); i++ {
+		err = t.endToken(tokens[i])
+	}
+	return err
+}
+
+// endGrants ends everything that would give a principal another token.
+func (t *txn) endGrants(of ajar.PrincipalID) error {
+	grants, _, err := ajar.List[ajar.Grant](t, ajar.Filter{Owner: of})
+	for i := 0; err == nil && i < len(grants); i++ {
+		if g := grants[i]; g.Kind != ajar.GrantAssertion && g.State != ajar.GrantEnded {
+			g.State = ajar.GrantEnded
+			err = t.Put(g)
+		}
+	}
+	return err
+}
+
+// endTokens ends all tokens of a principal that are still good, except those spared, and what would give others.
 func (t *txn) endTokens(of ajar.PrincipalID, spare ...string) error {
+	if err := t.endGrants(of); err != nil {
+		return err
+	}
 	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: of})
 	for i := 0; err == nil && i < len(tokens); i++ {
 		if !slices.Contains(spare, tokens[i].Hash) && (t.now.Before(tokens[i].Expires) || tokens[i].Expires.IsZero()) {
