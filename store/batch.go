@@ -16,13 +16,13 @@ type batch struct {
 	writer    *writer
 	store     *Store
 	updates   []*update
-	sure      bool // no statement may be answered before its outcome is known
-	slow      bool // for that
+	sure      bool // a guess was wrong: nothing may be answered before it is known
+	touched   bool // the database was written to
 	finished  bool
 	committed bool
 
 	c        conn
-	cache    cache // of this transaction
+	accepts  *layer // what they wrote
 	begun    bool
 	counters counters  // as they are with what was accepted
 	before   counters  // as the database has them
@@ -61,9 +61,9 @@ func (b *batch) runTogether() (fault error) {
 	})
 }
 
-// more takes another Update in, unless there are enough or these have to wait for each answer.
+// more takes another Update in, unless there are enough.
 func (b *batch) more() *update {
-	if b.slow || len(b.updates) >= b.writer.max {
+	if len(b.updates) >= b.writer.max {
 		return nil
 	}
 	return b.writer.next()
@@ -82,10 +82,11 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 		return fault
 	}
 	b.c.careful(b.sure)
-	if b.sure && b.c.guesses() {
-		b.c, b.slow = sureConn{b.c}, true
-	}
+	b.accepts = newLayer()
 	defer func() {
+		if !b.committed && (b.touched || fault != nil) {
+			b.memory().clear() // some of it may never have come about
+		}
 		if b.begun {
 			b.abandon(ctx)
 		}
@@ -97,9 +98,6 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 	}()
 	if fault = updates(ctx); fault != nil {
 		return fault
-	}
-	if !b.begun {
-		return nil
 	}
 	if len(b.accepted) == 0 {
 		return nil // there is nothing to commit
@@ -121,11 +119,14 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 		return nil
 	}
 	b.committed = true
+	b.memory().absorb(b.accepts, b.counters)
 	if b.counters.indexed < b.counters.pos {
 		b.store.index.wake()
 	}
 	return nil
 }
+
+func (b *batch) memory() *memory { return b.writer.memory }
 
 func (b *batch) abandon(ctx context.Context) {
 	b.begun = false
@@ -134,7 +135,8 @@ func (b *batch) abandon(ctx context.Context) {
 	}
 }
 
-// begin starts the transaction when the first Update needs it, and again after one that had to be undone entirely.
+// begin starts the transaction when the first Update needs it, and again after one that had to be undone entirely, with
+// which nobody's can have gone.
 func (b *batch) begin(ctx context.Context) error {
 	if b.begun {
 		return nil
@@ -142,10 +144,14 @@ func (b *batch) begin(ctx context.Context) error {
 	if err := b.c.begin(ctx, true); err != nil {
 		return err
 	}
-	b.begun, b.cache = true, cache{}
+	b.begun = true
 	c, err := readCounters(ctx, b.c)
+	if err != nil {
+		return err
+	}
 	b.before, b.counters = c, c
-	return err
+	b.memory().meet(c)
+	return nil
 }
 
 func readCounters(ctx context.Context, c conn) (n counters, err error) {
@@ -170,8 +176,7 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	if err := b.begin(ctx); err != nil {
 		return err
 	}
-	b.c.part()
-	t := &tx{ctx: ctx, caller: u.ctx, c: b.c, store: b.store, w: &b.counters, cache: b.cache}
+	t := &tx{ctx: ctx, caller: u.ctx, c: b.c, store: b.store, w: &b.counters, b: b, part: newLayer()}
 	saved := b.counters
 	u.err = call(u.fn, t)
 	t.over = true
@@ -181,36 +186,56 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	}
 	if u.err != nil {
 		putBack(t.moved)
-		clear(b.cache)
 		b.counters = saved
-		whole, err := b.c.undo(ctx)
-		if whole {
-			b.begun = false
-		}
-		return err
+		return b.refuse(ctx, t)
 	}
-	if !t.wrote && len(t.events) == 0 {
+	if !t.wrote() && len(t.events) == 0 {
 		return nil
+	}
+	if t.wrote() && b.counters.seq == saved.seq {
+		b.counters.seq++ // whoever holds something in memory sees by it that there was a change
 	}
 	b.events = append(b.events, t.events...)
 	b.accepted = append(b.accepted, u)
+	b.accepts.join(t.part)
 	u.moved = t.moved
-	return b.c.keep(ctx)
+	if t.armed {
+		return b.c.keep(ctx)
+	}
+	return nil
+}
+
+// refuse undoes what an Update wrote, mostly by forgetting it.
+func (b *batch) refuse(ctx context.Context, t *tx) error {
+	if err := t.checkGuesses(); err != nil || !t.armed {
+		return err
+	}
+	b.memory().clear() // it may have read what it wrote
+	b.memory().meet(b.before)
+	whole, err := b.c.undo(ctx)
+	if whole {
+		b.begun, b.touched = false, false
+	}
+	return err
 }
 
 // seal writes the events of the batch, chains and signs them, and counts on.
 func (b *batch) seal(ctx context.Context) error {
 	n := &b.counters
+	b.touched = true
+	if err := b.write(ctx, b.accepts); err != nil {
+		return err
+	}
 	if len(b.events) > 0 {
 		first := n.pos + 1
 		chain := sha256.New()
 		chain.Write(n.head)
 		for i := range b.events {
 			n.pos++
-			e := &b.events[i]
-			if err := e.insert(ctx, b.c, n.pos, chain); err != nil {
-				return err
-			}
+			b.events[i].number(n.pos, chain)
+		}
+		if err := insertEvents(ctx, b.c, b.store.db.dialect(), b.events); err != nil {
+			return err
 		}
 		n.head = chain.Sum(nil)
 		sig := (*b.store.sign.Load())(n.head)
@@ -235,18 +260,3 @@ func (b *batch) answer(leader *update) {
 		}
 	}
 }
-
-// sureConn answers only what it knows.
-type sureConn struct{ conn }
-
-func (c sureConn) later(ctx context.Context, want int64, q string, args ...any) error {
-	n, err := c.exec(ctx, q, args...)
-	if err == nil && want != anyRows && n != want {
-		return errRows
-	}
-	return err
-}
-
-func (c sureConn) guesses() bool { return false }
-
-var errRows = errors.New("a statement changed another number of rows than it must")

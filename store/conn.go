@@ -11,18 +11,17 @@ type conn interface {
 	exec(ctx context.Context, q string, args ...any) (int64, error)
 	// later runs q, now or together with the next statement that must wait for an answer. Where want is not anyRows and
 	// q turns out to have changed another number of rows after its caller was told that all is well, the transaction
-	// fails with errGuess and must be run again on a connection that does not guess.
+	// fails with errGuess and must be run again.
 	later(ctx context.Context, want int64, q string, args ...any) error
-	// guesses says whether later may answer before it knows.
-	guesses() bool
 	// query runs q and calls each with every row it gives.
 	query(ctx context.Context, q string, args []any, each func(row) error) error
 	// careful says whether each part must be able to go alone, from the next begin on. Otherwise undo may fail with
 	// errGuess, and all must be run again carefully.
 	careful(bool)
-	// part begins a part of a write transaction that can be undone without the rest. undo does that, and says whether
-	// the whole transaction went because nothing else was in it; keep joins the part to the rest.
-	part()
+	// part begins a part of a write transaction that can be undone without the rest, which is there if shared says so
+	// or if anything was written outside of parts. undo does that, and says whether the whole transaction went because
+	// nothing else was in it; keep joins the part to the rest.
+	part(shared bool)
 	undo(ctx context.Context) (whole bool, err error)
 	keep(ctx context.Context) error
 	// flush has the outcome of everything that was answered in advance. Then commit: an error of it leaves open whether

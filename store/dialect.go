@@ -11,9 +11,8 @@ type dialect struct {
 	types *strings.Replacer
 	// bind turns $1 into the database's own placeholder.
 	bind func(q string) string
-	// narrowUpdates says that an UPDATE rewrites every index whose columns it names, changed or not, so that naming
-	// fewer columns is worth reading the row first.
-	narrowUpdates bool
+	// bulk says that a statement costs so much that rows are written many at a time.
+	bulk bool
 }
 
 var sqliteDialect = &dialect{
@@ -28,8 +27,7 @@ var sqliteDialect = &dialect{
 		"{zero}", "x''",
 		"{guard}", sqliteGuard("events")+sqliteGuard("log_batches")+sqliteGuard("event_keys"),
 	),
-	bind:          func(q string) string { return strings.ReplaceAll(q, "$", "?") },
-	narrowUpdates: true,
+	bind: func(q string) string { return strings.ReplaceAll(q, "$", "?") },
 }
 
 var postgresDialect = &dialect{
@@ -45,6 +43,7 @@ var postgresDialect = &dialect{
 		"{guard}", postgresGuard,
 	),
 	bind: func(q string) string { return q },
+	bulk: true,
 }
 
 // sqliteGuard makes a table one that only grows.

@@ -6,13 +6,6 @@ import (
 	"github.com/ajar-access/ajar"
 )
 
-// addDue makes a new endpoint due at once.
-func (t *tx) addDue(endpoint string) error {
-	return t.later(1, insertDue, endpoint)
-}
-
-const insertDue = "INSERT INTO due (endpoint, due, mark, failures, owner, held, home, home_until) VALUES ($1, 0, 0, 0, '', 0, '', 0)"
-
 // MarkDue implements ajar.Tx. Where there is no such endpoint there is nothing to look at.
 func (t *tx) MarkDue(ep ajar.EndpointID, when time.Time) error {
 	if err := t.writable(); err != nil {
@@ -21,7 +14,14 @@ func (t *tx) MarkDue(ep ajar.EndpointID, when time.Time) error {
 	if !clean(string(ep)) {
 		return nil
 	}
-	return t.later(anyRows, "UPDATE due SET mark = mark + 1, due = CASE WHEN due < $2 THEN due ELSE $2 END WHERE endpoint = $1", string(ep), ceil(when))
+	at, ok, err := t.lookDue(string(ep))
+	if err != nil || !ok {
+		return err
+	}
+	at.mark++
+	at.due = min(at.due, ceil(when))
+	t.setDue(string(ep), at)
+	return nil
 }
 
 // SetHome implements ajar.Tx.
@@ -36,15 +36,16 @@ func (t *tx) SetHome(ep ajar.EndpointID, owner string, until time.Time) error {
 	if owner != "" {
 		end = floor(until)
 	}
-	const q = "UPDATE due SET home = $2, home_until = $3 WHERE endpoint = $1"
-	if t.c.guesses() {
-		return t.later(1, q, string(ep), owner, end)
+	at, ok, err := t.lookDue(string(ep))
+	if err != nil {
+		return err
 	}
-	n, err := t.exec(q, string(ep), owner, end)
-	if err == nil && n == 0 {
+	if !ok {
 		return ajar.Errorf(ajar.NotFound, "there is no endpoint %s", ep)
 	}
-	return err
+	at.home, at.homeUntil = owner, end
+	t.setDue(string(ep), at)
+	return nil
 }
 
 // ClaimDue implements ajar.Tx. Updates run one after the other, so what is read here as free is free.
@@ -58,13 +59,20 @@ func (t *tx) ClaimDue(now time.Time, n int, hold time.Duration, owner string) (c
 	if n <= 0 || hold < time.Millisecond {
 		return nil, ajar.Errorf(ajar.Invalid, "a claim is for at least one endpoint and one millisecond")
 	}
-	var docs []found
+	if err := t.spill(); err != nil {
+		return nil, err
+	}
 	until := floor(now.Add(hold))
-	const q = `SELECT d.key, d.rev, d.seq, d.doc, due.mark, due.failures FROM due JOIN docs d ON d.kind = 'endpoint' AND d.key = due.endpoint
+	const q = `SELECT ` + docColumns + `, due.due, due.mark, due.failures, due.owner, due.held, due.home, due.home_until, d.key
+		FROM due JOIN docs d ON d.kind = 'endpoint' AND d.key = due.endpoint
 		WHERE due.due <= $1 AND due.held <= $1 AND (due.home = '' OR due.home = $2 OR due.home_until <= $1) ORDER BY due.due, due.endpoint LIMIT $3`
+	var docs []*doc
 	err = t.query(q, []any{floor(now), owner, int64(n)}, func(r row) error {
-		docs = append(docs, found{key: r.text(0), rev: r.int(1), seq: r.int(2), body: r.bytes(3)})
-		claims = append(claims, ajar.Claim{Owner: owner, Mark: r.int(4), Failures: int(r.int(5)), Until: at(until)})
+		d, row := readDoc(docKey{ajar.KindEndpoint, r.text(16)}, r), readDue(r, 9)
+		docs = append(docs, d)
+		claims = append(claims, ajar.Claim{Owner: owner, Mark: row.mark, Failures: int(row.failures), Until: at(until)})
+		row.owner, row.held = owner, until
+		t.setDue(d.key, row)
 		return nil
 	})
 	if err != nil {
@@ -72,10 +80,7 @@ func (t *tx) ClaimDue(now time.Time, n int, hold time.Duration, owner string) (c
 	}
 	for i, d := range docs {
 		claims[i].Endpoint = new(ajar.Endpoint)
-		if err := decode(ajar.KindEndpoint, d.key, d.rev, d.seq, d.body, claims[i].Endpoint); err != nil {
-			return nil, err
-		}
-		if err := t.later(1, "UPDATE due SET owner = $2, held = $3 WHERE endpoint = $1", d.key, owner, until); err != nil {
+		if err := d.decode(claims[i].Endpoint); err != nil {
 			return nil, err
 		}
 	}
@@ -93,22 +98,24 @@ func (t *tx) Claim(ep ajar.EndpointID, now time.Time, hold time.Duration, owner 
 	if !clean(string(ep)) {
 		return c, false, nil
 	}
-	until := floor(now.Add(hold))
-	var d found
-	const q = `SELECT d.key, d.rev, d.seq, d.doc, due.mark, due.failures FROM due JOIN docs d ON d.kind = 'endpoint' AND d.key = due.endpoint
-		WHERE due.endpoint = $1 AND due.held <= $2 AND (due.home = '' OR due.home = $3 OR due.home_until <= $2)`
-	err = t.query(q, []any{string(ep), floor(now), owner}, func(r row) error {
-		d = found{key: r.text(0), rev: r.int(1), seq: r.int(2), body: r.bytes(3)}
-		c = ajar.Claim{Owner: owner, Mark: r.int(4), Failures: int(r.int(5)), Until: at(until), Endpoint: new(ajar.Endpoint)}
-		return nil
-	})
-	if err != nil || c.Endpoint == nil {
-		return c, false, t.fault(err)
-	}
-	if err := decode(ajar.KindEndpoint, d.key, d.rev, d.seq, d.body, c.Endpoint); err != nil {
+	row, ok, err := t.lookDue(string(ep))
+	if err != nil || !ok {
 		return c, false, err
 	}
-	return c, true, t.later(1, "UPDATE due SET owner = $2, held = $3 WHERE endpoint = $1", d.key, owner, until)
+	if row.held > floor(now) || (row.home != "" && row.home != owner && row.homeUntil > floor(now)) {
+		return c, false, nil
+	}
+	d, err := t.look(docKey{ajar.KindEndpoint, string(ep)})
+	if err != nil || d == nil {
+		return c, false, err
+	}
+	row.owner, row.held = owner, floor(now.Add(hold))
+	c = ajar.Claim{Owner: owner, Mark: row.mark, Failures: int(row.failures), Until: at(row.held), Endpoint: new(ajar.Endpoint)}
+	if err := d.decode(c.Endpoint); err != nil {
+		return ajar.Claim{}, false, err
+	}
+	t.setDue(string(ep), row)
+	return c, true, nil
 }
 
 // Release implements ajar.Tx. It needs no clock: a claim is held until somebody else takes the endpoint after its end.
@@ -123,18 +130,19 @@ func (t *tx) Release(c ajar.Claim, due time.Time, failures int) error {
 	if c.Owner == "" || !clean(c.Owner) || !clean(string(c.Endpoint.ID)) {
 		return gone
 	}
-	// Whoever marked it due meanwhile has left the earlier due in place.
-	const q = `UPDATE due SET owner = '', held = 0, failures = $5, due = CASE WHEN mark = $4 THEN $6 ELSE due END
-		WHERE endpoint = $1 AND owner = $2 AND held = $3`
-	args := []any{string(c.Endpoint.ID), c.Owner, floor(c.Until), c.Mark, int64(failures), ceil(due)}
-	if t.c.guesses() {
-		return t.later(1, q, args...)
-	}
-	n, err := t.exec(q, args...)
-	if err == nil && n == 0 {
+	row, ok, err := t.lookDue(string(c.Endpoint.ID))
+	switch {
+	case err != nil:
+		return err
+	case !ok, row.owner != c.Owner, row.held != floor(c.Until):
 		return gone
 	}
-	return err
+	if row.mark == c.Mark { // otherwise whoever marked it has left the earlier due in place
+		row.due = ceil(due)
+	}
+	row.owner, row.held, row.failures = "", 0, int64(failures)
+	t.setDue(string(c.Endpoint.ID), row)
+	return nil
 }
 
 // DropClaims implements ajar.Tx.
@@ -145,7 +153,17 @@ func (t *tx) DropClaims(owner string) error {
 	if owner == "" || !clean(owner) {
 		return nil // nobody can have claimed under such a name
 	}
-	return t.later(anyRows, "UPDATE due SET owner = '', held = 0 WHERE owner = $1", owner)
+	if err := t.spill(); err != nil {
+		return err
+	}
+	if err := t.later(anyRows, "UPDATE due SET owner = '', held = 0 WHERE owner = $1", owner); err != nil {
+		return err
+	}
+	// All was written; what it is now, the database knows. If this Update is undone so are its writes alone.
+	t.part.forgetDue()
+	t.b.accepts.forgetDue()
+	t.b.memory().due.clear()
+	return nil
 }
 
 // How many endpoints NextDue looks at in one go.
@@ -156,6 +174,11 @@ const nextPage = 64
 func (t *tx) NextDue(owner string) (time.Time, error) {
 	if err := t.ready(); err != nil {
 		return time.Time{}, err
+	}
+	if t.b != nil {
+		if err := t.spill(); err != nil {
+			return time.Time{}, err
+		}
 	}
 	best, some := int64(0), false
 	due, endpoint := int64(-1<<63), ""

@@ -52,19 +52,61 @@ type logged struct {
 // noPosition is how the bytes of an event begin that has no position yet.
 const noPosition = `{"pos":0,`
 
-// insert writes e at pos and adds its bytes to the chain.
-func (e *logged) insert(ctx context.Context, c conn, pos int64, chain hash.Hash) error {
+// number gives e its position and adds its bytes to the chain.
+func (e *logged) number(pos int64, chain hash.Hash) {
 	e.Pos = pos
 	body := make([]byte, 0, len(e.body)+20)
 	body = strconv.AppendInt(append(body, noPosition[:len(noPosition)-2]...), pos, 10)
-	body = append(body, e.body[len(noPosition)-1:]...)
-	sum := sha256.Sum256(body)
+	e.body = append(body, e.body[len(noPosition)-1:]...)
+	sum := sha256.Sum256(e.body)
 	chain.Write(sum[:])
-	return insertEventBody(ctx, c, &e.Event, body)
+}
+
+const insertEvent = "INSERT INTO events (pos, time, action, outcome, scope, caller, corr, request, body) "
+
+// insertEvents writes events that have their positions.
+func insertEvents(ctx context.Context, c conn, d *dialect, events []logged) error {
+	if !d.bulk {
+		for i := range events {
+			if err := insertEventBody(ctx, c, &events[i].Event, events[i].body); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for len(events) > 0 {
+		var x eventColumns
+		n := 0
+		for size := 0; n < len(events) && (n == 0 || size+len(events[n].body) <= bulkMost); n++ {
+			size += len(events[n].body)
+			x.add(&events[n].Event, events[n].body)
+		}
+		err := c.later(ctx, int64(n), insertEvent+`SELECT v.* FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+			$8::text[], $9::bytea[]) AS v`, x.pos, x.time, x.action, x.outcome, x.scope, x.caller, x.corr, x.request, x.body)
+		if err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// eventColumns are events turned on their side.
+type eventColumns struct {
+	pos, time                                     []int64
+	action, outcome, scope, caller, corr, request []string
+	body                                          [][]byte
+}
+
+func (x *eventColumns) add(e *ajar.Event, body []byte) {
+	x.pos, x.time, x.body = append(x.pos, e.Pos), append(x.time, floor(e.Time)), append(x.body, body)
+	x.action, x.outcome = append(x.action, strings.ToLower(eventColumn(string(e.Action)))), append(x.outcome, eventColumn(string(e.Outcome)))
+	x.scope, x.caller = append(x.scope, scopeColumn(eventColumn(e.Scope.Key()))), append(x.caller, eventColumn(string(e.Caller)))
+	x.corr, x.request = append(x.corr, eventColumn(e.Corr)), append(x.request, eventColumn(string(e.Request)))
 }
 
 func insertEventBody(ctx context.Context, c conn, e *ajar.Event, body []byte) error {
-	return c.later(ctx, 1, "INSERT INTO events (pos, time, action, outcome, scope, caller, corr, request, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	return c.later(ctx, 1, insertEvent+"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 		e.Pos, floor(e.Time), strings.ToLower(eventColumn(string(e.Action))), eventColumn(string(e.Outcome)), scopeColumn(eventColumn(e.Scope.Key())),
 		eventColumn(string(e.Caller)), eventColumn(e.Corr), eventColumn(string(e.Request)), body)
 }

@@ -103,7 +103,9 @@ func (x *indexer) catchUp(ctx context.Context) error {
 			if to == t.w.indexed {
 				return nil
 			}
-			t.wrote = true
+			if err := t.arm(); err != nil {
+				return err
+			}
 			if err := indexEvents(t.ctx, t.c, t.w.indexed, to); err != nil {
 				return t.fault(err)
 			}

@@ -32,7 +32,10 @@ func indexTo(t *testing.T, s *Store, to int64) {
 	err := s.Update(t.Context(), func(at ajar.Tx) error {
 		t := at.(*tx)
 		from := t.w.indexed
-		t.w.indexed, t.wrote = to, true
+		t.w.indexed = to
+		if err := t.arm(); err != nil {
+			return err
+		}
 		return indexEvents(t.ctx, t.c, from, to)
 	})
 	if err != nil {

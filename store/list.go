@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/base64"
 	"math"
 	"slices"
@@ -43,6 +44,18 @@ type found struct {
 	key, scope      string
 	rev, seq, until int64
 	body            []byte
+	doc             *doc // instead of the body
+}
+
+func foundDoc(d *doc) found {
+	return found{key: d.key, scope: d.scope, rev: d.rev, seq: d.seq, until: d.until, doc: d}
+}
+
+func (d *found) decode(kind ajar.DocKind, into ajar.Doc) error {
+	if d.doc != nil {
+		return d.doc.decode(into)
+	}
+	return decode(kind, d.key, d.rev, d.seq, d.body, into)
 }
 
 // ListDocs implements ajar.Tx. It reads page by page, so that each may use the transaction.
@@ -58,35 +71,158 @@ func (t *tx) ListDocs(kind ajar.DocKind, f ajar.Filter, each func(decode func(in
 	if f.After != nil && t.w != nil {
 		last = t.w.seq // what each writes is not listed again
 	}
-	left := f.Limit
-	for cursor := f.Cursor; ; {
+	for left := f.Limit; ; {
 		n := listPage
 		if f.Limit > 0 {
 			n = min(n, left)
 		}
-		f.Cursor = cursor
-		page, more, err := t.page(kind, f, o, n, last)
+		page, next, err := t.page(kind, f, o, n, last)
 		if err != nil {
 			return "", err
 		}
 		for _, d := range page {
-			err := each(func(into ajar.Doc) error { return decode(kind, d.key, d.rev, d.seq, d.body, into) })
-			if err != nil {
+			if err := each(func(into ajar.Doc) error { return d.decode(kind, into) }); err != nil {
 				return "", err
 			}
 		}
-		if !more {
-			return "", nil
+		if left -= len(page); next == "" || (f.Limit > 0 && left == 0) {
+			return next, nil
 		}
-		cursor = o.cursor(page[len(page)-1])
-		if left -= len(page); f.Limit > 0 && left == 0 {
-			return cursor, nil
-		}
+		f.Cursor = next
 	}
 }
 
-// page reads up to n documents and says whether there are more.
-func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (page []found, more bool, err error) {
+// page reads up to n documents; next is "" if there are no more.
+func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (page []found, next string, err error) {
+	if t.b == nil {
+		page, more, err := t.stored(kind, f, o, n, last)
+		if err != nil || !more {
+			return page, "", err
+		}
+		return page, o.cursor(page[n-1]), nil
+	}
+	if page, ok, err := t.remembered(kind, f, o, last); ok || err != nil {
+		return page, "", err
+	}
+	page, more, err := t.stored(kind, f, o, n, last)
+	if err != nil {
+		return nil, "", err
+	}
+	var end found
+	if more {
+		end = page[n-1]
+	}
+	page = slices.DeleteFunc(page, func(d found) bool { return t.laid(docKey{kind, d.key}) != nil })
+	place, err := o.parse(f.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, d := range t.unsaid(kind, f, last) {
+		if (place == nil || o.compare(d, *place) > 0) && (!more || o.compare(d, end) <= 0) {
+			page = append(page, d)
+		}
+	}
+	slices.SortFunc(page, o.compare)
+	switch {
+	case len(page) > n:
+		page = page[:n]
+		return page, o.cursor(page[n-1]), nil
+	case more:
+		return page, o.cursor(end), nil
+	}
+	return page, "", nil
+}
+
+// unsaid lists what this Update sees otherwise than the database may have it, and f selects.
+func (t *tx) unsaid(kind ajar.DocKind, f ajar.Filter, last int64) (ds []found) {
+	add := func(l, above *layer) {
+		for _, k := range l.keys {
+			if k.kind != kind || (above != nil && above.docs[k] != nil) {
+				continue
+			}
+			if p := l.docs[k]; !p.gone && p.matches(f, last) {
+				ds = append(ds, foundDoc(p.doc))
+			}
+		}
+	}
+	add(t.b.accepts, t.part)
+	add(t.part, nil)
+	return ds
+}
+
+// remembered lists leases without asking the database, if that can be.
+func (t *tx) remembered(kind ajar.DocKind, f ajar.Filter, o order, last int64) (page []found, ok bool, err error) {
+	if kind != ajar.KindLease || f.Cursor != "" || f.Limit != 0 {
+		return nil, false, nil
+	}
+	switch {
+	case f.Ref != "" && f.After != nil:
+		keys, known := t.b.memory().news.since(f.Ref, *f.After)
+		if !known {
+			return nil, false, nil
+		}
+		for _, key := range keys {
+			k := docKey{kind, key}
+			if t.laid(k) != nil {
+				continue
+			}
+			d, err := t.look(k)
+			if err != nil {
+				return nil, false, err
+			}
+			if d != nil && d.matches(f, last) {
+				page = append(page, foundDoc(d))
+			}
+		}
+	case f.Scope != "" && f.Owner == "" && f.Ref == "" && f.After == nil && f.UntilBefore.IsZero() && len(f.States) == 0:
+		if free, err := t.slotIsFree(f.Scope); err != nil || !free {
+			return nil, false, err
+		}
+	default:
+		return nil, false, nil
+	}
+	page = append(page, t.unsaid(kind, f, last)...)
+	slices.SortFunc(page, o.compare)
+	return page, true, nil
+}
+
+// slotIsFree reports whether no committed lease that is not Closed has that slot; false may also mean that it is not
+// known.
+func (t *tx) slotIsFree(slot ajar.ID) (bool, error) {
+	column := scopeColumn(slot.Key())
+	parent, ok := familyOf(column)
+	if !ok || strings.Count(column, "/") != strings.Count(parent, "/")+slotDepth {
+		return false, nil
+	}
+	m := t.b.memory()
+	f, ok := m.slots.get(parent, familyWeight)
+	if !ok {
+		f = &family{members: map[uint64]struct{}{}}
+		err := t.query("SELECT scope FROM docs WHERE kind = 'lease' AND scope >= $1 AND scope < $2 AND scope <> '' LIMIT $3",
+			[]any{parent, parent[:len(parent)-1] + "0", int64(familyMost)}, func(r row) error {
+				f.members[slotHash(r.text(0))] = struct{}{}
+				return nil
+			})
+		if err != nil {
+			return false, t.fault(err)
+		}
+		if len(f.members) >= familyMost {
+			f.members = nil
+		}
+		m.slots.put(parent, f, familyWeight(f))
+	}
+	if f.members == nil {
+		return false, nil
+	}
+	_, taken := f.members[slotHash(column)]
+	return !taken, nil
+}
+
+// slotDepth is how many segments a slot has below its machine's leases: nothing lies below a slot.
+const slotDepth = 3
+
+// stored reads up to n documents as the database has them, and says whether there are more.
+func (t *tx) stored(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (page []found, more bool, err error) {
 	for _, part := range parts(kind, f) {
 		q, args, err := listQuery(kind, part, o, n+1, last)
 		if err != nil {
@@ -101,7 +237,7 @@ func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) 
 		}
 	}
 	if len(f.States) > 1 && o.name == byKey.name {
-		slices.SortFunc(page, func(a, b found) int { return strings.Compare(a.key, b.key) })
+		slices.SortFunc(page, o.compare)
 	}
 	if more = len(page) > n; more {
 		page = page[:n]
@@ -146,6 +282,11 @@ func (t *tx) Count(kind ajar.DocKind, f ajar.Filter) (n int64, err error) {
 	w, err := where(kind, f)
 	if err != nil {
 		return 0, err
+	}
+	if t.b != nil {
+		if err := t.spill(); err != nil {
+			return 0, err
+		}
 	}
 	err = t.query("SELECT count(*) FROM docs WHERE "+w.String(), w.args, func(r row) error {
 		n = r.int(0)
@@ -306,29 +447,82 @@ func (o order) cursor(d found) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(c))
 }
 
-// after continues a list at a cursor that the same kind of list gave.
-func (w *terms) after(o order, cursor string) error {
+// parse reads a cursor that the same kind of list gave; nil if there is none.
+func (o order) parse(cursor string) (*found, error) {
 	if cursor == "" {
-		return nil
+		return nil, nil
 	}
 	bad := ajar.Errorf(ajar.Invalid, "the list cannot be continued here: the cursor is not one that it gave")
 	raw, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil {
-		return bad
+		return nil, bad
 	}
 	parts := strings.Split(string(raw), "\x00")
 	if parts[0] != o.name || len(parts) != len(o.columns)+1 || !clean(strings.Join(parts, "")) {
-		return bad
+		return nil, bad
+	}
+	var d found
+	for i, column := range o.columns {
+		v := parts[i+1]
+		switch column {
+		case "key":
+			d.key = v
+		case "scope":
+			d.scope = v
+		case "seq":
+			d.seq, err = strconv.ParseInt(v, 10, 64)
+		case "until":
+			d.until, err = strconv.ParseInt(v, 10, 64)
+		}
+		if err != nil {
+			return nil, bad
+		}
+	}
+	return &d, nil
+}
+
+func (d *found) column(name string) any {
+	switch name {
+	case "key":
+		return d.key
+	case "scope":
+		return d.scope
+	case "seq":
+		return d.seq
+	}
+	return d.until
+}
+
+// compare orders rows as the database does: text by its bytes.
+func (o order) compare(a, b found) int {
+	for _, column := range o.columns {
+		c := 0
+		switch column {
+		case "key":
+			c = strings.Compare(a.key, b.key)
+		case "scope":
+			c = strings.Compare(a.scope, b.scope)
+		case "seq":
+			c = cmp.Compare(a.seq, b.seq)
+		case "until":
+			c = cmp.Compare(a.until, b.until)
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// after continues a list at a cursor that the same kind of list gave.
+func (w *terms) after(o order, cursor string) error {
+	place, err := o.parse(cursor)
+	if err != nil || place == nil {
+		return err
 	}
 	var marks []string
-	for i, column := range o.columns {
-		var v any = parts[i+1]
-		if column == "seq" || column == "until" {
-			if v, err = strconv.ParseInt(parts[i+1], 10, 64); err != nil {
-				return bad
-			}
-		}
-		marks = append(marks, w.bind(v))
+	for _, column := range o.columns {
+		marks = append(marks, w.bind(place.column(column)))
 	}
 	if len(marks) == 1 {
 		w.and(o.columns[0] + " > " + marks[0])

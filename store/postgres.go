@@ -132,7 +132,7 @@ func (db *postgresDB) classify(err error) (error, bool) {
 		}
 		return ajar.Because(ajar.Internal, err, "database fault"), false
 	}
-	if errors.Is(err, errGuess) || errors.Is(err, errRows) {
+	if errors.Is(err, errGuess) {
 		return ajar.Because(ajar.Internal, err, "database fault"), false
 	}
 	return ajar.Because(ajar.Unavailable, err, "the database cannot be reached"), true
@@ -176,10 +176,9 @@ func (c *postgresConn) enqueue(q string, args ...any) {
 	c.queue = append(c.queue, statement{q, args, anyRows})
 }
 
-func (c *postgresConn) guesses() bool { return true }
-
 func (c *postgresConn) later(_ context.Context, want int64, q string, args ...any) error {
 	c.queue = append(c.queue, statement{q, args, want})
+	c.dirty = c.dirty || !c.armed
 	return nil
 }
 
@@ -264,7 +263,9 @@ func (c *postgresConn) send(ctx context.Context, last func(pgx.BatchResults) err
 
 func (c *postgresConn) careful(bool) {}
 
-func (c *postgresConn) part() { c.armed, c.from, c.sent, c.saved = true, len(c.queue), false, false }
+func (c *postgresConn) part(shared bool) {
+	c.armed, c.from, c.sent, c.saved, c.dirty = true, len(c.queue), false, false, c.dirty || shared
+}
 
 func (c *postgresConn) undo(ctx context.Context) (whole bool, err error) {
 	if c.guessed() {

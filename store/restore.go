@@ -179,5 +179,5 @@ func restoreDoc(ctx context.Context, c conn, d *backupDoc) error {
 	if err != nil || d.Kind != ajar.KindEndpoint {
 		return err
 	}
-	return c.later(ctx, 1, insertDue, d.Key)
+	return c.later(ctx, 1, insertDue+"VALUES ($1, 0, 0, 0, '', 0, '', 0)", d.Key)
 }

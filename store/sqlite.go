@@ -192,7 +192,9 @@ func (c *sqliteConn) careful(on bool) {
 
 // part, undo and keep do without savepoints as long as nobody is refused after writing, which is rare: with one, every
 // page that a part changes is copied first.
-func (c *sqliteConn) part() { c.armed, c.wrote, c.saved = true, false, false }
+func (c *sqliteConn) part(shared bool) {
+	c.armed, c.wrote, c.saved, c.dirty = true, false, false, c.dirty || shared
+}
 
 func (c *sqliteConn) undo(ctx context.Context) (whole bool, err error) {
 	switch {
@@ -228,6 +230,7 @@ func (c *sqliteConn) exec(_ context.Context, q string, args ...any) (int64, erro
 			c.saved = true
 		}
 	}
+	c.dirty = c.dirty || !c.armed
 	return c.run(q, args)
 }
 
@@ -245,12 +248,13 @@ func (c *sqliteConn) run(q string, args []any) (int64, error) {
 	return res.RowsAffected()
 }
 
-func (c *sqliteConn) later(ctx context.Context, _ int64, q string, args ...any) error {
-	_, err := c.exec(ctx, q, args...)
+func (c *sqliteConn) later(ctx context.Context, want int64, q string, args ...any) error {
+	n, err := c.exec(ctx, q, args...)
+	if err == nil && want != anyRows && n != want {
+		err = errGuess
+	}
 	return err
 }
-
-func (c *sqliteConn) guesses() bool { return false }
 
 func (c *sqliteConn) query(_ context.Context, q string, args []any, each func(row) error) (err error) {
 	s, err := c.prepare(q)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,13 +18,17 @@ type tx struct {
 	c      conn
 	store  *Store
 	w      *counters // nil in a View
-	cache  cache     // nil in a View
+	b      *batch    // nil in a View
+	part   *layer    // what this Update wrote
+	armed  bool      // it has also written in the database, or may have
 	events []logged
-	wrote  bool
 	moved  []movedStamp
 	broken error // a fault of the database, after which nothing can be done in this transaction
 	over   bool
 }
+
+// wrote reports whether there is anything to commit but events.
+func (t *tx) wrote() bool { return t.armed || !t.part.empty() }
 
 // The longest document, key and column. Documents are read as a whole, and an index has to hold a key and a column.
 const (
@@ -79,15 +82,12 @@ func (t *tx) query(q string, args []any, each func(row) error) error {
 	return t.c.query(t.ctx, q, args, each)
 }
 
+// later writes in the database at once, which must be so for whatever is not a document or a row of due.
 func (t *tx) later(want int64, q string, args ...any) error {
-	t.wrote = true
+	if err := t.arm(); err != nil {
+		return err
+	}
 	return t.fault(t.c.later(t.ctx, want, q, args...))
-}
-
-func (t *tx) exec(q string, args ...any) (int64, error) {
-	t.wrote = true
-	n, err := t.c.exec(t.ctx, q, args...)
-	return n, t.fault(err)
 }
 
 // GetDoc implements ajar.Tx.
@@ -102,21 +102,43 @@ func (t *tx) GetDoc(kind ajar.DocKind, key string, into ajar.Doc) error {
 	if !clean(key) {
 		return ajar.Errorf(ajar.NotFound, "there is no such %s", kind)
 	}
-	d, found := t.cache[cacheKey{kind, key}]
-	if !found {
-		err = t.query("SELECT rev, seq, doc FROM docs WHERE kind = "+k+" AND key = $1", []any{key}, func(r row) error {
-			found, d = true, cached{r.int(0), r.int(1), r.bytes(2)}
-			return nil
-		})
+	if t.b != nil {
+		d, err := t.look(docKey{kind, key})
 		if err != nil {
-			return t.fault(err)
+			return err
 		}
+		if d == nil {
+			return ajar.Errorf(ajar.NotFound, "there is no %s %s", kind, key)
+		}
+		return d.decode(into)
 	}
-	if !found {
+	var rev, seq int64
+	var body []byte
+	err = t.query("SELECT rev, seq, doc FROM docs WHERE kind = "+k+" AND key = $1", []any{key}, func(r row) error {
+		rev, seq, body = r.int(0), r.int(1), r.bytes(2)
+		return nil
+	})
+	if err != nil {
+		return t.fault(err)
+	}
+	if body == nil {
 		return ajar.Errorf(ajar.NotFound, "there is no %s %s", kind, key)
 	}
-	t.cache.keep(kind, key, d)
-	return decode(kind, key, d.rev, d.seq, d.body, into)
+	return decode(kind, key, rev, seq, body, into)
+}
+
+// decode fills into, from a copy if there is one.
+func (d *doc) decode(into ajar.Doc) error {
+	fresh := blank(into)
+	if fresh && d.copies.into(into) {
+		*into.Stamped() = ajar.Stamp{Rev: d.rev, Seq: d.seq}
+		return nil
+	}
+	err := decode(d.kind, d.key, d.rev, d.seq, d.body, into)
+	if fresh && err == nil {
+		d.copies.keep(into)
+	}
+	return err
 }
 
 func decode(kind ajar.DocKind, key string, rev, seq int64, body []byte, into ajar.Doc) error {
@@ -133,8 +155,7 @@ func (t *tx) Put(d ajar.Doc) error {
 		return err
 	}
 	e := d.Entry()
-	kind, err := quote(e.Kind)
-	if err != nil {
+	if _, err := quote(e.Kind); err != nil {
 		return err
 	}
 	body, err := json.Marshal(d)
@@ -144,38 +165,57 @@ func (t *tx) Put(d ajar.Doc) error {
 	if err := checkEntry(e, body); err != nil {
 		return err
 	}
-	seq, stamp := t.w.seq+1, d.Stamped()
-	p := put{kind: kind, Entry: e, seq: seq, rev: stamp.Rev, scope: scopeColumn(e.Scope), until: untilColumn(e.Until), body: body}
-	if e.Kind == ajar.KindLease && p.until == nil && e.State != string(ajar.Closed) {
-		p.until = int64(math.MaxInt64) // it is found among those that are not Closed
-	}
-	if e.Kind == ajar.KindRequest {
-		p.Ref = "" // it is the scope
-	}
-	switch {
-	case stamp.Rev == 0:
-		err = t.insert(p)
-	case t.store.db.dialect().narrowUpdates:
-		err = t.updateNarrow(p)
-	default:
-		err = t.update(p)
-	}
-	if err != nil {
+	stamp := d.Stamped()
+	p := newDoc(e, ajar.Stamp{Rev: stamp.Rev + 1, Seq: t.w.seq + 1}, body)
+	if err := t.lay(p, stamp.Rev); err != nil {
 		return err
 	}
 	if e.Kind == ajar.KindEndpoint && stamp.Rev == 0 {
-		if err := t.addDue(e.Key); err != nil {
-			return err
-		}
+		t.part.putDue(e.Key, &pendingDue{added: true}) // and due at once
 	}
 	if isRight(e.Kind, e.State) {
 		t.w.rights++
 	}
-	t.w.seq = seq
-	t.cache.drop(e.Kind, e.Key)
-	t.cache.keep(e.Kind, e.Key, cached{stamp.Rev + 1, seq, body})
+	t.w.seq = p.seq
 	t.moved = append(t.moved, movedStamp{stamp, *stamp})
-	*stamp = ajar.Stamp{Rev: stamp.Rev + 1, Seq: seq}
+	*stamp = ajar.Stamp{Rev: p.rev, Seq: p.seq}
+	return nil
+}
+
+func newDoc(e ajar.Entry, s ajar.Stamp, body []byte) *doc {
+	d := &doc{docKey: docKey{e.Kind, e.Key}, rev: s.Rev, seq: s.Seq, scope: scopeColumn(e.Scope), owner: e.Owner, ref: e.Ref, state: e.State,
+		body: body, copies: new(copies)}
+	if !e.Until.IsZero() {
+		d.until, d.ends = ceil(e.Until), true
+	} else if e.Kind == ajar.KindLease && e.State != string(ajar.Closed) {
+		d.until, d.ends = forever, true
+	}
+	if e.Kind == ajar.KindRequest {
+		d.ref = "" // it is the scope
+	}
+	return d
+}
+
+// lay puts d among what is to be written, if rev is the stored one. Whether a new document is new is found out when it
+// is written, unless it is known or a guess of this batch was wrong before: a key is seldom taken.
+func (t *tx) lay(d *doc, rev int64) error {
+	have, known := t.recall(d.docKey)
+	if !known && (rev != 0 || t.b.sure) {
+		var err error
+		if have, err = t.look(d.docKey); err != nil {
+			return err
+		}
+		known = true
+	}
+	switch {
+	case rev == 0 && have != nil:
+		return ajar.Errorf(ajar.Conflict, "%s %s exists already", d.kind, d.key)
+	case rev != 0 && (have == nil || have.rev != rev):
+		return ajar.Errorf(ajar.Conflict, "%s %s was changed by somebody else; read it again", d.kind, d.key)
+	}
+	p := over(t.laid(d.docKey), have, d)
+	p.guessed = p.guessed || !known
+	t.part.put(d.docKey, p)
 	return nil
 }
 
@@ -192,82 +232,6 @@ func putBack(moved []movedStamp) {
 	}
 }
 
-// put is a document on its way into its row.
-type put struct {
-	kind string // quoted
-	ajar.Entry
-	seq, rev int64
-	scope    string
-	until    any
-	body     []byte
-}
-
-func (p put) conflict() error {
-	if p.rev == 0 {
-		return ajar.Errorf(ajar.Conflict, "%s %s exists already", p.Kind, p.Key)
-	}
-	return ajar.Errorf(ajar.Conflict, "%s %s was changed by somebody else; read it again", p.Kind, p.Key)
-}
-
-func (t *tx) insert(p put) error {
-	q := "INSERT INTO docs (kind, key, rev, seq, scope, owner, ref, state, until, doc) VALUES (" + p.kind +
-		", $1, 1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, key) DO NOTHING"
-	return t.one(p, q, p.Key, p.seq, p.scope, p.Owner, p.Ref, p.State, p.until, p.body)
-}
-
-func (t *tx) update(p put) error {
-	q := "UPDATE docs SET rev = rev + 1, seq = $3, scope = $4, owner = $5, ref = $6, state = $7, until = $8, doc = $9 WHERE kind = " +
-		p.kind + " AND key = $1 AND rev = $2"
-	return t.one(p, q, p.Key, p.rev, p.seq, p.scope, p.Owner, p.Ref, p.State, p.until, p.body)
-}
-
-// one runs a statement that changes one row or says Conflict.
-func (t *tx) one(p put, q string, args ...any) error {
-	if t.c.guesses() {
-		return t.later(1, q, args...)
-	}
-	n, err := t.exec(q, args...)
-	if err == nil && n != 1 {
-		err = p.conflict()
-	}
-	return err
-}
-
-// updateNarrow reads the row first and names only the columns that change, so that only their indexes are written.
-func (t *tx) updateNarrow(p put) error {
-	var id, until int64
-	var have put
-	found := false
-	err := t.query("SELECT id, scope, owner, ref, state, coalesce(until, 0), until IS NULL FROM docs WHERE kind = "+p.kind+" AND key = $1 AND rev = $2",
-		[]any{p.Key, p.rev}, func(r row) error {
-			found, id, until = true, r.int(0), r.int(5)
-			have.scope, have.Owner, have.Ref, have.State = r.text(1), r.text(2), r.text(3), r.text(4)
-			if r.int(6) == 0 {
-				have.until = until
-			}
-			return nil
-		})
-	if err != nil {
-		return t.fault(err)
-	}
-	if !found {
-		return p.conflict()
-	}
-	q, args := "UPDATE docs SET rev = rev + 1, seq = $2, doc = $3", []any{id, p.seq, p.body}
-	set := func(columns string, values ...any) {
-		q += columns
-		args = append(args, values...)
-	}
-	if have.scope != p.scope || have.Owner != p.Owner || have.Ref != p.Ref {
-		set(", state = $4, until = $5, scope = $6, owner = $7, ref = $8", p.State, p.until, p.scope, p.Owner, p.Ref)
-	} else if have.until != p.until {
-		set(", state = $4, until = $5", p.State, p.until)
-	} else if have.State != p.State {
-		set(", state = $4", p.State)
-	}
-	return t.later(1, q+" WHERE id = $1", args...)
-}
-
 // Delete implements ajar.Tx.
 func (t *tx) Delete(kind ajar.DocKind, key string) error {
 	if err := t.writable(); err != nil {
@@ -277,29 +241,26 @@ func (t *tx) Delete(kind ajar.DocKind, key string) error {
 	if err != nil {
 		return err
 	}
-	found, state := false, ""
+	var d *doc
 	if clean(key) {
-		err = t.query("SELECT state FROM docs WHERE kind = "+k+" AND key = $1", []any{key}, func(r row) error {
-			found, state = true, r.text(0)
-			return nil
-		})
+		if d, err = t.look(docKey{kind, key}); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return t.fault(err)
-	}
-	if !found {
+	if d == nil {
 		return ajar.Errorf(ajar.NotFound, "there is no %s %s", kind, key)
 	}
 	if err := t.later(1, "DELETE FROM docs WHERE kind = "+k+" AND key = $1", key); err != nil {
 		return err
 	}
-	t.cache.drop(kind, key)
+	t.part.put(d.docKey, &pending{gone: true, written: true})
 	if kind == ajar.KindEndpoint {
 		if err := t.later(1, "DELETE FROM due WHERE endpoint = $1", key); err != nil {
 			return err
 		}
+		t.part.putDue(key, &pendingDue{gone: true, written: true})
 	}
-	if isRight(kind, state) {
+	if isRight(kind, d.state) {
 		t.w.rights++
 	}
 	return nil
@@ -365,13 +326,6 @@ func checkEntry(e ajar.Entry, body []byte) error {
 
 // clean reports whether both databases can hold s as text.
 func clean(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
-
-func untilColumn(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return ceil(t)
-}
 
 // The store's times are whole milliseconds, UTC. What becomes due or ends is rounded up, what is asked for with it
 // rounded down: so that nothing is looked at before its time and found not to be there yet.

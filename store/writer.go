@@ -13,8 +13,9 @@ import (
 // writer makes Updates run one after the other and commit together. Whoever finds nobody leading leads: it runs its
 // own Update and those that wait, commits, answers, and hands the lead to the one that waits longest.
 type writer struct {
-	store *Store
-	max   int
+	store  *Store
+	max    int
+	memory *memory // of whoever leads
 
 	mu      sync.Mutex
 	queue   []*update
@@ -45,7 +46,7 @@ func newWriter(s *Store, maxBatch int) *writer {
 	if maxBatch <= 0 {
 		maxBatch = 256
 	}
-	return &writer{store: s, max: maxBatch, idle: make(chan struct{})}
+	return &writer{store: s, max: maxBatch, memory: newMemory(), idle: make(chan struct{})}
 }
 
 func (w *writer) do(ctx context.Context, fn func(ajar.Tx) error) error {
