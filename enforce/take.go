@@ -2,6 +2,7 @@ package enforce
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/ajar-access/ajar"
 )
@@ -38,9 +39,12 @@ func (l *Loop) Take(tx ajar.Tx, eps []ajar.EndpointID, written []*ajar.Lease) (b
 		}
 	}
 	return func() {
-		l.begin(claims, written)
 		if len(rest) > 0 {
 			l.Wake(rest...)
+		}
+		if len(claims) > 0 {
+			l.begin(claims, written)
+			runtime.Gosched() // the firewall is told before the caller is: it takes longer
 		}
 	}, nil
 }
