@@ -11,6 +11,7 @@ const (
 	maxSlew     = 2 * time.Second // further ahead than that is no drift: the plane's clock was set back
 	slewRate    = 20              // falls back by one part in so many
 	quartz      = 10_000          // two clocks differ by less than one part in so many
+	grain       = time.Second     // what a clock with a battery counts in: a machine that was off or asleep knows no more
 )
 
 // Clock is the plane's time as the host knows it, carried on by CLOCK_BOOTTIME. It never runs backwards and never lags
@@ -159,6 +160,21 @@ func (c *Clock) NotBefore(plane time.Time) time.Duration {
 	return c.gained
 }
 
+// Slept says that the machine slept: by how much CLOCK_BOOTTIME was carried on meanwhile may have come from the clock with
+// the battery, in whole seconds. The Clock goes ahead by one, until the plane is heard.
+func (c *Clock) Slept() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.set {
+		return
+	}
+	boot := c.Boot()
+	left := c.excess - min(c.excess, max(boot-c.at, 0)/slewRate)
+	c.gained -= c.excess - left
+	c.base, c.at, c.excess, c.samples = c.now(boot).Add(grain), boot, left, nil
+	c.gained += grain
+}
+
 // Counted says that all timeouts were just counted by the Clock.
 func (c *Clock) Counted() {
 	c.mu.Lock()
@@ -196,7 +212,7 @@ func (c *Clock) restore(a anchor, bootID string, trustWall bool) bool {
 		return false
 	}
 	// The wall clock may have been set since. Either it was as wrong as it is now, or it is right now: the later counts.
-	for _, t := range []time.Time{a.Now.Add(off), wall.Add(a.Shift)} {
+	for _, t := range []time.Time{a.Now.Add(off + grain), wall.Add(a.Shift + grain)} {
 		if t.After(c.base) {
 			c.base = t
 		}

@@ -121,12 +121,12 @@ func TestClockAcrossBoots(t *testing.T) {
 		gone   time.Duration // by the Clock
 	}{
 		{"the same boot", time.Hour + time.Minute, "one", -time.Hour, false, true, time.Minute},
-		{"off for an hour", time.Minute, "two", time.Hour, true, true, time.Hour},
-		{"off for an hour, and the wall clock was set right", time.Minute, "two", time.Hour + 10*time.Second, true, true, time.Hour + 10*time.Second},
+		{"off for an hour", time.Minute, "two", time.Hour, true, true, time.Hour + grain},
+		{"off for an hour, and the wall clock was set right", time.Minute, "two", time.Hour + 10*time.Second, true, true, time.Hour + 10*time.Second + grain},
 		{"wall clock without a battery", time.Minute, "two", time.Hour, false, false, time.Minute},
 		{"wall clock went back", time.Minute, "two", -time.Hour, true, false, time.Minute},
 		{"wall clock stood still", 10 * time.Minute, "two", time.Minute, true, true, 10 * time.Minute},
-		{"a boot clock that went back", time.Minute, "one", time.Hour, true, true, time.Hour},
+		{"a boot clock that went back", time.Minute, "one", time.Hour, true, true, time.Hour + grain},
 	} {
 		h := &hands{boot: c.boot, wall: noon.Add(c.wall)}
 		k := h.clock()
@@ -136,5 +136,28 @@ func TestClockAcrossBoots(t *testing.T) {
 		if gone := k.Now().Sub(saved.Now); gone != c.gone {
 			t.Errorf("%s: %s went by, want %s", c.name, gone, c.gone)
 		}
+	}
+}
+
+// TestClockIsNotBehindAfterASleep: a machine whose own clock stops in its sleep knows the time it slept to the second.
+func TestClockIsNotBehindAfterASleep(t *testing.T) {
+	h := &hands{boot: time.Hour, wall: noon}
+	c := h.clock()
+	c.Slept() // nothing is known yet
+	c.Sample(h.boot, noon)
+	c.Counted()
+	plane := noon.Add(10*time.Second + 990*time.Millisecond)
+	h.boot += 10 * time.Second
+	before := c.Now()
+	c.Slept()
+	if now := c.Now(); now.Before(plane) || now.Before(before) || now.Sub(plane) > grain {
+		t.Errorf("%s ahead of the plane", now.Sub(plane))
+	}
+	if gained := c.Sample(h.boot, plane); gained != grain {
+		t.Errorf("timeouts are too long by %s, want %s", gained, grain)
+	}
+	h.boot += time.Minute
+	if off := c.Now().Sub(plane.Add(time.Minute)); off != 0 {
+		t.Errorf("%s ahead a minute after the plane was heard", off)
 	}
 }

@@ -122,6 +122,7 @@ func (h *Host) noticeSuspend(ctx context.Context) {
 	}
 	h.Log.Info("the machine was suspended", "for", s-h.asleep)
 	h.asleep = s
+	h.Clock.Slept()
 	h.resync(ctx)
 	h.hangUp() // whether the connection outlived the sleep would take a while to find out
 }
