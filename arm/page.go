@@ -54,7 +54,8 @@ func parseSkip(token string) (cursor string, err error) {
 	return string(b[1:]), nil
 }
 
-// next is the link to the page after this one: the public address, the path and query as they came, and the token.
+// next is the link to the page after this one: the public address, the path as Azure spells it, the query as it came, and the
+// token.
 func (c *call) next(cursor string) string {
 	if cursor == "" {
 		return ""
@@ -65,7 +66,7 @@ func (c *call) next(cursor string) string {
 			q[k] = v
 		}
 	}
-	path := url.URL{Path: c.r.URL.Path}
+	path := url.URL{Path: unfold(c.r.URL.Path)}
 	link := c.s.base(c) + path.EscapedPath() + "?" + q.Encode()
 	if len(q) > 0 {
 		link += "&"

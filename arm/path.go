@@ -42,6 +42,32 @@ func fold(path string) (string, bool) {
 	return b.String(), !relative(b.String())
 }
 
+// spellings are the fixed segments of ARM paths as Azure documents them, by what fold makes of them.
+var spellings = func() map[string]string {
+	m := map[string]string{}
+	for _, s := range []string{"subscriptions", "resourceGroups", "providers", "Microsoft.Security", "locations", "jitNetworkAccessPolicies", "requests"} {
+		m[strings.ToLower(s)] = s
+	}
+	return m
+}()
+
+// unfold gives the fixed segments of a path that fold made the spelling that Azure documents. Names stay as they are,
+// even one that is such a word.
+func unfold(path string) string {
+	segs := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	if segs[0] == "ajar" {
+		return path
+	}
+	for i, seg := range segs {
+		if i%2 == 0 || segs[i-1] == "providers" {
+			if s, ok := spellings[seg]; ok {
+				segs[i] = s
+			}
+		}
+	}
+	return "/" + strings.Join(segs, "/")
+}
+
 // relative reports "." and "..", which no name may be and which the mux would answer with a redirect.
 func relative(path string) bool {
 	return strings.Contains(path+"/", "/./") || strings.Contains(path+"/", "/../")

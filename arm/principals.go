@@ -69,7 +69,7 @@ type secretBody struct {
 	Expires *time.Time `json:"expires,omitempty"`
 }
 
-// mostNames is how many members of a group are shown by name.
+// mostNames is how many members are shown by name in one answer.
 const mostNames = 200
 
 func showPrincipal(p *ajar.Principal) principalBody {
@@ -80,16 +80,23 @@ func showPrincipal(p *ajar.Principal) principalBody {
 	return b
 }
 
-// showNamed is showPrincipal with the names of members, as far as the caller may read them.
-func (s *Server) showNamed(ctx context.Context, c *call, p *ajar.Principal) *principalBody {
+// showNamed is showPrincipal with the names of members, as far as the caller may read them. names has those that were
+// looked up for the same answer.
+func (s *Server) showNamed(ctx context.Context, c *call, p *ajar.Principal, names map[ajar.PrincipalID]string) principalBody {
 	b, who := showPrincipal(p), c.who
 	who.Doing = "" // it is done
-	for i := range b.Members[:min(len(b.Members), mostNames)] {
-		if m, err := s.Broker.Principal(ctx, who, string(b.Members[i].ID)); err == nil {
-			b.Members[i].Name = m.Name
+	for i := range b.Members {
+		m := &b.Members[i]
+		name, known := names[m.ID]
+		if !known && len(names) < mostNames {
+			if of, err := s.Broker.Principal(ctx, who, string(m.ID)); err == nil {
+				name = of.Name
+			}
+			names[m.ID] = name
 		}
+		m.Name = name
 	}
-	return &b
+	return b
 }
 
 // principal finds who the path names at key, by id or name.
@@ -110,7 +117,8 @@ func (s *Server) listPrincipals(ctx context.Context, c *call, _ nothing) (l list
 	if err != nil {
 		return l, err
 	}
-	return each(c, all, next, showPrincipal), nil
+	names := map[ajar.PrincipalID]string{}
+	return each(c, all, next, func(p *ajar.Principal) principalBody { return s.showNamed(ctx, c, p, names) }), nil
 }
 
 func parseKind(k string) (ajar.PrincipalKind, error) {
@@ -157,7 +165,8 @@ func (s *Server) getPrincipal(ctx context.Context, c *call, _ nothing) (*princip
 	if err != nil {
 		return nil, err
 	}
-	return s.showNamed(ctx, c, p), nil
+	b := s.showNamed(ctx, c, p, map[ajar.PrincipalID]string{})
+	return &b, nil
 }
 
 func (s *Server) putPrincipal(ctx context.Context, c *call, in principalIn) (*principalBody, error) {
@@ -182,7 +191,8 @@ func (s *Server) putPrincipal(ctx context.Context, c *call, in principalIn) (*pr
 		return nil, err
 	}
 	s.Auth.Forget(p.ID)
-	return s.showNamed(ctx, c, p), nil
+	b := s.showNamed(ctx, c, p, map[ajar.PrincipalID]string{})
+	return &b, nil
 }
 
 func (s *Server) deletePrincipal(ctx context.Context, c *call, _ nothing) (nothing, error) {
@@ -293,5 +303,6 @@ func (s *Server) changeMember(ctx context.Context, c *call, verb func(context.Co
 	if group, err = verb(ctx, c.who, group.ID, member.ID); err != nil {
 		return nil, err
 	}
-	return s.showNamed(ctx, c, group), nil
+	b := s.showNamed(ctx, c, group, map[ajar.PrincipalID]string{})
+	return &b, nil
 }

@@ -170,6 +170,7 @@ func TestRevokedLeaseOfAnUnreachableHostMayBeOpen(t *testing.T) {
 
 func TestUnconfirmedGuardIsRolledBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var by time.Time
 		r := newRig(t)
 		ep := r.endpoint("vm1")
 		r.run()
@@ -179,13 +180,22 @@ func TestUnconfirmedGuardIsRolledBack(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			e.Guards[0].ConfirmBy = r.now().Add(5 * time.Minute)
+			by = r.now().Add(5 * time.Minute)
+			e.Guards[0].ConfirmBy = by
 			return tx.Put(e)
 		}, ep)
 		after(4 * time.Minute)
 		r.wantOpen(ep, false)
 		count(t, r.events(ajar.GuardRolledBack), 0)
+		say := func() {
+			r.fw.Host(ep).Say(ajar.Report{Action: ajar.GuardRolledBack, Look: true,
+				Details: map[string]string{"port": ssh.String(), "confirmBy": by.UTC().Format(time.RFC3339)}})
+		}
+		after(time.Minute - time.Millisecond)
+		say() // its clock is a little ahead
 		after(2 * time.Minute)
+		say()
+		after(time.Second)
 		r.wantOpen(ep, true)
 		count(t, r.events(ajar.GuardRolledBack), 1)
 		if gs := r.ep(ep).Guards; len(gs) != 0 {

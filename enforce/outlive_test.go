@@ -56,6 +56,18 @@ func TestSessionsThatOutliveALeaseAreEvents(t *testing.T) {
 	})
 }
 
+// A host that could not hear of the confirmation lifts what the plane has as confirmed: that is news.
+func TestRollBackThatThePlaneDidNotWantIsAnEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.run()
+		ep := r.endpoint("vm1")
+		r.fw.Host(ep).Say(ajar.Report{Action: ajar.GuardRolledBack, Look: true, Details: map[string]string{"port": ssh.String(), "confirmBy": "2026-11-20T10:00:00Z"}})
+		after(time.Second)
+		count(t, r.events(ajar.GuardRolledBack), 1)
+	})
+}
+
 // A host that nobody hears of any longer leaves nothing shown as alive past the hard stop.
 func TestNothingLivesOnPastTheHardStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"time"
 
 	"github.com/ajar-access/ajar"
 )
@@ -42,6 +43,10 @@ func (l *Loop) report(ctx context.Context, r ajar.Report) error {
 			return nil
 		case ajar.SessionsOutlive, ajar.SessionsOver:
 			return outlived(tx, r)
+		case ajar.GuardRolledBack:
+			if ep == nil || foreseen(ep, r) {
+				return nil
+			}
 		}
 		ev := ajar.Event{Time: milli(r.Time), Action: r.Action, Outcome: ajar.Happened, Endpoint: r.Endpoint, Message: r.Message, Details: r.Details}
 		if ep != nil {
@@ -62,6 +67,21 @@ func (l *Loop) report(ctx context.Context, r ajar.Report) error {
 		l.Wake(r.Endpoint)
 	}
 	return nil
+}
+
+// foreseen reports whether the loop itself says, or has said, that the guard went which the host tells of: the plane rolls
+// it back at the same time. What a host rolled back although it was confirmed here meanwhile is news.
+func foreseen(ep *ajar.Endpoint, r ajar.Report) bool {
+	for _, g := range ep.Guards {
+		dest := ""
+		if g.Dest.IsValid() {
+			dest = g.Dest.String()
+		}
+		if g.Port.String() == r.Details["port"] && dest == r.Details["destination"] {
+			return !g.ConfirmBy.IsZero() && g.ConfirmBy.UTC().Format(time.RFC3339) == r.Details["confirmBy"]
+		}
+	}
+	return true
 }
 
 // show enters into ep what r says of it, and reports whether that is news.

@@ -43,7 +43,7 @@ Durations are written 90m, 1h30m, 2d or PT1H30M; times 15:04, "2006-01-02 15:04"
 Exit codes:
   0    done
   1    something else went wrong
-  2    the command line is wrong, or a name is ambiguous
+  2    the command line is wrong, a name is ambiguous, or a file that is named cannot be read
   3    refused: you may not, you are not signed in, or no policy allows it
   4    not found
   5    the plane or the host cannot be reached, did not answer in time, or asks to slow down

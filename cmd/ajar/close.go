@@ -34,8 +34,12 @@ func (w *whichFlags) check(args []string) error {
 	return nil
 }
 
-// find lists the leases of a machine that may still be open.
-func (w *whichFlags) find(ctx context.Context, c *client.Client, args []string) ([]client.Lease, error) {
+// live reports whether l lets somebody in, outliving whether sessions go on at least.
+func live(l client.Lease) bool      { return l.Live() }
+func outliving(l client.Lease) bool { return l.Live() || l.Outlived != nil && l.Outlived.Live > 0 }
+
+// find lists the leases of a machine that which is true of.
+func (w *whichFlags) find(ctx context.Context, c *client.Client, args []string, which func(client.Lease) bool) ([]client.Lease, error) {
 	var want ajar.Port
 	if len(args) > 1 {
 		var err error
@@ -52,7 +56,7 @@ func (w *whichFlags) find(ctx context.Context, c *client.Client, args []string) 
 		if err != nil {
 			return nil, err
 		}
-		if l.Live() && (want.Number == 0 || l.Number == want.Number) && (want.Protocol == "" || l.Protocol.Meets(want.Protocol)) {
+		if which(l) && (want.Number == 0 || l.Number == want.Number) && (want.Protocol == "" || l.Protocol.Meets(want.Protocol)) {
 			found = append(found, l)
 		}
 	}
@@ -156,7 +160,7 @@ func (a *app) close(ctx context.Context, c *client.Client, w whichFlags, args []
 		l, err = c.CloseLease(ctx, l.ID, reason)
 		return []client.Lease{l}, err
 	}
-	found, err := w.find(ctx, c, args)
+	found, err := w.find(ctx, c, args, outliving)
 	if err != nil {
 		return nil, err
 	}

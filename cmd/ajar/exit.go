@@ -46,6 +46,11 @@ func exits(code int, err error) error { return &fault{err: err, code: code} }
 // usage is a wrong command line.
 func usage(format string, args ...any) error { return exits(exitUsage, fmt.Errorf(format, args...)) }
 
+// named is an error with a file that the command line names: that it cannot be read is the command line's fault.
+func named(what string, err error) error {
+	return exits(exitUsage, fmt.Errorf("read %s: %w", what, err))
+}
+
 var kindExit = map[ajar.Kind]int{
 	ajar.Invalid:         exitUsage,
 	ajar.NotFound:        exitNotFound,

@@ -83,7 +83,7 @@ func extend(ctx context.Context, c *client.Client, w whichFlags, args []string, 
 		l, err = c.ExtendLease(ctx, l.ID, e)
 		return []client.Lease{l}, err
 	}
-	found, err := w.find(ctx, c, args)
+	found, err := w.find(ctx, c, args, live)
 	if err != nil {
 		return nil, err
 	}

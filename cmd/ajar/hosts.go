@@ -134,7 +134,6 @@ func hostAddCmd(a *app) *cobra.Command {
 	c.Long = `Makes a token with which one host can join as the machine, once, within a quarter of an hour, and prints what to run on
 the host. The machine is made if there is none of that name. The token is a secret: it goes to the host in a file, not
 on a command line.`
-	c.Aliases = []string{"join-token"}
 	c.Flags().StringVar(&location, "location", "", "location of a new machine")
 	c.Flags().StringVar(&tokenFile, "token-file", "", "write the token to this new file instead of showing it")
 	c.Flags().BoolVar(&replace, "replace", false, "take the place of the host that is joined now, which is cut off")
@@ -170,8 +169,9 @@ func (a *app) joinToken(id ajar.ID, j client.Join, file string) error {
 
 func hostRemoveCmd(a *app) *cobra.Command {
 	var lift, sure bool
-	c := command("remove TARGET", "revoke a host's identity and cut its connection at once", `  ajar hosts remove web1
-  ajar hosts remove web1 --lift --yes`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	c := command("remove TARGET", "revoke a host's identity and cut its connection at once", `  ajar hosts remove web1                # shows what that cuts, and asks
+  ajar hosts remove web1 --yes
+  ajar hosts remove web1 --lift --yes   # its guarded ports are open again`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		c, _, err := a.client()
 		if err != nil {
 			return err
@@ -180,10 +180,15 @@ func hostRemoveCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := a.previewRemoval(ctx, c, t); err != nil {
+			return err
+		}
+		risk := t.ID.Name() + "'s host will be cut off, its openings closed, and its ports stay closed to everybody until it joins anew"
 		if lift {
-			if err := a.confirm(sure, "every guarded port of %s will be open to everybody again", t.ID.Name()); err != nil {
-				return err
-			}
+			risk = "every guarded port of " + t.ID.Name() + " will be open to everybody again"
+		}
+		if err := a.confirm(sure, "%s", risk); err != nil {
+			return err
 		}
 		if err := c.RemoveHost(ctx, t.ID, lift); err != nil {
 			return err
@@ -197,6 +202,25 @@ func hostRemoveCmd(a *app) *cobra.Command {
 	c.Flags().BoolVar(&lift, "lift", false, "open its guarded ports to everybody again; otherwise they stay closed")
 	c.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
 	return a.completeTargets(c)
+}
+
+// previewRemoval shows what hangs on t's host, as far as the caller may see it.
+func (a *app) previewRemoval(ctx context.Context, c *client.Client, t client.Target) error {
+	hosts, err := client.Collect(c.Hosts(ctx, t.ID))
+	if err != nil && ajar.KindOf(err) != ajar.Forbidden {
+		return err
+	}
+	for _, h := range hosts {
+		a.say("%s: %s, guards %s", t.ID.Name(), a.connected(h), a.guards(h))
+	}
+	leases, err := client.Collect(c.Leases(ctx, client.LeaseQuery{Scope: t.ID, Live: true}))
+	if err != nil && ajar.KindOf(err) != ajar.Forbidden {
+		return err
+	}
+	for _, l := range leases {
+		a.say("ends %s to %s for %s, %s, until %s", port(l.Number, l.Protocol), join(l.Sources, "?"), plain(l.Name), a.leaseState(l), a.clock(l.End))
+	}
+	return nil
 }
 
 func hostReleaseCmd(a *app) *cobra.Command {

@@ -114,7 +114,7 @@ func (a *app) verifyFile(file, keyFile string) error {
 	if file != "-" {
 		f, err := os.Open(file)
 		if err != nil {
-			return fmt.Errorf("read the export: %w", err)
+			return named("the export", err)
 		}
 		defer f.Close()
 		in = f
@@ -213,7 +213,7 @@ func keyHash(k ed25519.PublicKey) string {
 func readKey(file string) (ed25519.PublicKey, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the key: %w", err)
+		return nil, named("the key", err)
 	}
 	if block, _ := pem.Decode(b); block != nil {
 		if k, err := x509.ParsePKIXPublicKey(block.Bytes); err == nil {

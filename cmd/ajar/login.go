@@ -114,7 +114,7 @@ func (a *app) loginConfig(ctx context.Context, f loginFlags) (*config, error) {
 	case f.caFile != "":
 		pem, err := os.ReadFile(f.caFile)
 		if err != nil {
-			return nil, fmt.Errorf("read the certificate authority: %w", err)
+			return nil, named("the certificate authority", err)
 		}
 		cfg.CA = string(pem)
 	case f.caHash != "":
@@ -140,7 +140,9 @@ func (a *app) secret(what, file string) (string, error) {
 		}
 		b = []byte(line)
 	case file != "":
-		b, err = os.ReadFile(file)
+		if b, err = os.ReadFile(file); err != nil {
+			return "", named("the "+what, err)
+		}
 	case terminal(a.in):
 		fmt.Fprintf(a.err, "%s: ", what)
 		b, err = term.ReadPassword(int(a.in.(*os.File).Fd()))

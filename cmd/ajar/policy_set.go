@@ -151,7 +151,7 @@ func (a *app) policiesOf(ctx context.Context, c *client.Client, cfg *config, fil
 		b, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the policy file: %w", err)
+		return nil, named("the policy file", err)
 	}
 	parsed, err := parsePolicies(b)
 	if err != nil {

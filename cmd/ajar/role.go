@@ -165,7 +165,7 @@ func roleCreateCmd(a *app) *cobra.Command {
 		case file != "":
 			b, err := os.ReadFile(file)
 			if err != nil {
-				return fmt.Errorf("read the role: %w", err)
+				return named("the role", err)
 			}
 			if err := json.Unmarshal(b, &r); err != nil {
 				return exits(exitUsage, fmt.Errorf("read the role in %s: %w", file, err))

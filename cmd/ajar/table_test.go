@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
 )
 
 // What other people wrote, such as a reason, does not get to steer the reader's terminal.
@@ -23,6 +26,22 @@ func TestTimesWithUTC(t *testing.T) {
 		t.Error(got)
 	}
 	if got := a.when(time.Time{}); got != "-" {
+		t.Error(got)
+	}
+}
+
+func TestLeaseThatSessionsOutliveSaysSo(t *testing.T) {
+	now := time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC)
+	a := &app{now: func() time.Time { return now }, utc: true}
+	l := client.Lease{State: ajar.Closing, Reason: ajar.Expired, HardStop: now.Add(time.Hour), Outlived: &client.Outlived{Live: 2, Sessions: 3}}
+	if got := a.leaseState(l); got != "closing (expired), sessions that live on: 2, until 2026-11-20 15:00:00Z at the latest" {
+		t.Error(got)
+	}
+	if live(l) || !outliving(l) {
+		t.Error("it can be closed, and not extended")
+	}
+	l.Outlived.Live = 0
+	if got := a.leaseState(l); got != "closing (expired)" || outliving(l) {
 		t.Error(got)
 	}
 }
