@@ -27,8 +27,9 @@ type Config struct {
 	Log    *slog.Logger // nil = none
 	// PublicURL is what callers reach the plane by, for links in answers; "" = the Host they asked for.
 	PublicURL string
-	Region    string // in x-ms-routing-request-id; "" = AJAR
-	CA        []byte // PEM of the plane's certificate authority
+	Tenant    ajar.Tenant // whom the plane belongs to
+	Region    string      // in x-ms-routing-request-id; "" = AJAR
+	CA        []byte      // PEM of the plane's certificate authority
 	// JoinCommand is what to type on a host that has a join token, without the token itself; "" leaves it out.
 	JoinCommand string
 	// LogKey is the public key of the activity log's signatures.

@@ -37,6 +37,9 @@ type Config struct {
 	// whether it should be told to take its guard down first. nil = nobody to tell. It must not block. Replicas that did
 	// not carry out the removal see Revoked and Lift in the HostIdentity.
 	Removed func(ep ajar.EndpointID, lift bool)
+	// SubscriptionNames are subscriptions that are there whether or not anything lies in them, by their GUIDs in lower
+	// case, and what they are called; "" = as their GUID.
+	SubscriptionNames map[string]string
 	// MaxLeases bounds the leases of one request; 0 = 1,000.
 	MaxLeases int
 	// MaxLive bounds the live leases of one principal; 0 = 250,000. It is there to stop a runaway program; each replica
@@ -58,6 +61,8 @@ type Broker struct {
 	large    map[string]*kept         // policies with many machines
 	largeN   int                      // their machines
 
+	places *directory
+
 	reading sync.Mutex // before mu
 	held    rights     // what index was made from
 }
@@ -78,7 +83,7 @@ func New(c Config) *Broker {
 		c.MaxLive = 250_000
 	}
 	c.RemovePercent = cmp.Or(c.RemovePercent, 20)
-	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}, large: map[string]*kept{}}
+	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}, large: map[string]*kept{}, places: newDirectory()}
 }
 
 // now is the time as it is kept: UTC and whole milliseconds.

@@ -112,7 +112,7 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 		return err
 	}
 	surface := arm.New(arm.Config{
-		Broker: p.broker, Auth: p.auth, Clock: p.clock, Log: p.log, PublicURL: p.cfg.PublicURL, CA: p.ca.PEM(),
+		Broker: p.broker, Auth: p.auth, Clock: p.clock, Log: p.log, PublicURL: p.cfg.PublicURL, CA: p.ca.PEM(), Tenant: p.tenant,
 		JoinCommand: p.joinCommand(), LogKey: key.Public().(ed25519.PublicKey), Observe: p.metrics.observe,
 		Export: func(ctx context.Context, from int64, w io.Writer) error { return exportLog(ctx, p.store, from, w) },
 	})
