@@ -67,10 +67,26 @@ type Listing struct {
 	Until    time.Time
 	Due      time.Time // of the next one
 	Failures int       // in a row, refusals included
+	Refused  bool      // the last one would have removed too much
 	Trouble  string    // of the last one
 	Targets  int       // that it had found when it last ended well
 	Missing  int       // of those that it then lacked
 	Listed   time.Time // when a whole one was last agreed with
+}
+
+// Agreed is what a part of a listing brought about.
+type Agreed struct {
+	Found, Changed, Clashes int
+	Bad                     int    // entries that cannot be taken; a listing with any removes nothing
+	Why                     string // the first of them is not taken
+}
+
+// Ended is what a whole listing came to.
+type Ended struct {
+	Targets int  // that the origin has now
+	Missing int  // of those, what the listing lacks
+	Gone    int  // were removed
+	Refused bool // too much would have been
 }
 
 // What listings bring about.

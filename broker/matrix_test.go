@@ -57,6 +57,15 @@ type bench struct {
 	credential, token string
 }
 
+// listing is one that the plane holds.
+func (m *bench) listing() *ajar.Listing {
+	l, ok, err := m.b.BeginListing(ctx, ajar.Plane, ajar.Origin{Provider: "fake", Scope: group}, "x", time.Minute)
+	if m.must(err); !ok {
+		m.t.Fatal("the listing is not to be had")
+	}
+	return l
+}
+
 var verbs = []struct {
 	name string
 	may  string
@@ -102,6 +111,16 @@ var verbs = []struct {
 	}},
 	{"RemoveHost", all, func(m *bench) error { return m.b.RemoveHost(ctx, m.who, m.vm, false) }},
 	{"Hosts", readers, func(m *bench) error { return seen(m.b.Hosts(ctx, m.who, "", broker.Page{})) }},
+
+	{"BeginListing", all + " vc", func(m *bench) error {
+		_, _, err := m.b.BeginListing(ctx, m.who, ajar.Origin{Provider: "fake", Scope: group}, "x", time.Minute)
+		return err
+	}},
+	{"Agree", all + " vc", func(m *bench) error { return first(m.b.Agree(ctx, m.who, m.listing(), []ajar.Found{{ID: m.vm}})) }},
+	{"EndListing", all + " vc", func(m *bench) error {
+		return first(m.b.EndListing(ctx, m.who, m.listing(), map[string]bool{m.vm.Key(): true}, start))
+	}},
+	{"FailListing", all + " vc", func(m *bench) error { return m.b.FailListing(ctx, m.who, m.listing(), "broken", start) }},
 
 	{"Principal", readers, func(m *bench) error { return first(m.b.Principal(ctx, m.who, "spare")) }},
 	{"Principals", readers, func(m *bench) error { return seen(m.b.Principals(ctx, m.who, ajar.User, broker.Page{})) }},

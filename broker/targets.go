@@ -34,12 +34,16 @@ func (t *txn) putTarget(m ajar.Target) (*ajar.Target, error) {
 		return nil, err
 	}
 	m.Stamp, m.Endpoints, m.Policies, m.Kept, m.Removed, m.Created = ajar.Stamp{}, nil, nil, nil, time.Time{}, t.now
+	m.Finding = ajar.Finding{}
 	if m.Source == "" {
 		m.Source = "person"
 	}
 	if old != nil {
 		m.Stamp, m.Endpoints, m.Policies, m.Created, m.Source = old.Stamp, old.Endpoints, old.Policies, old.Created, old.Source
-		m.Kept = old.Kept
+		m.Kept, m.Finding = old.Kept, old.Finding
+		if err := keepFound(&m, old); err != nil {
+			return nil, err
+		}
 	}
 	return &m, t.Put(&m)
 }
@@ -110,22 +114,27 @@ func (b *Broker) DeleteTarget(ctx context.Context, who ajar.Caller, id ajar.ID, 
 			return err
 		}
 		existed = true
-		for _, ep := range slices.Clone(m.Endpoints) {
-			if err := t.dropHost(m, ep, !keepGuard); err != nil {
-				return err
-			}
-		}
-		for _, p := range m.Policies {
-			if err := t.dropMachine(p, m.ID); err != nil {
-				return err
-			}
-		}
-		if err := t.sweepTokens(m.ID, true); err != nil {
-			return err
-		}
-		return t.Delete(ajar.KindTarget, m.ID.Key())
+		return t.removeTarget(m, keepGuard)
 	})
 	return existed && err == nil, err
+}
+
+// removeTarget is the one way for a machine to go, whether a person or a listing says so.
+func (t *txn) removeTarget(m *ajar.Target, keepGuard bool) error {
+	for _, ep := range slices.Clone(m.Endpoints) {
+		if err := t.dropHost(m, ep, !keepGuard); err != nil {
+			return err
+		}
+	}
+	for _, p := range m.Policies {
+		if err := t.dropMachine(p, m.ID); err != nil {
+			return err
+		}
+	}
+	if err := t.sweepTokens(m.ID, true); err != nil {
+		return err
+	}
+	return t.Delete(ajar.KindTarget, m.ID.Key())
 }
 
 // dropMachine takes a machine that goes out of a policy.

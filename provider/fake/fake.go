@@ -11,11 +11,19 @@ import (
 	"github.com/ajar-access/ajar"
 )
 
-// Config makes a fake firewall from a configuration file. It has no settings.
-type Config struct{}
+// Config makes a fake firewall from a configuration file.
+type Config struct {
+	// Listing is a JSON file with what the firewall finds: for each scope an object whose Found is a list of ajar.Found.
+	// It is read anew for each listing. "" = nothing is listed.
+	Listing string
+}
 
 // Open implements provider.Config.
-func (*Config) Open(context.Context, *slog.Logger) (ajar.Enforcer, error) { return New(nil), nil }
+func (c *Config) Open(context.Context, *slog.Logger) (ajar.Enforcer, error) {
+	f := New(nil)
+	f.file = c.Listing
+	return f, nil
+}
 
 // Firewall is any number of hosts, one for each endpoint it is asked about.
 type Firewall struct {
@@ -26,6 +34,11 @@ type Firewall struct {
 	hosts   map[ajar.EndpointID]*Host
 	reports []ajar.Report
 	news    chan struct{}
+
+	file         string // of listings
+	listings     map[ajar.ID]*Listing
+	listed, most int
+	listing      int // that run now
 }
 
 // New makes a firewall whose hosts read the plane's time from clock; nil is the system's.
