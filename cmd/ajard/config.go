@@ -49,6 +49,7 @@ type Config struct {
 	LogFormat           string               `yaml:"logFormat"`  // json (default) or text
 	BreakGlass          string               `yaml:"breakGlass"` // on (default) or off: whether hosts may open by themselves
 	Providers           map[string]yaml.Node `yaml:"providers"`
+	Discovery           Discovery            `yaml:"discovery"` // of the providers that list machines
 
 	dir string // of the file, which relative paths are taken from
 }
@@ -330,6 +331,7 @@ func (c *Config) checkValues(fault func(string, ...any)) {
 	if !slices.Contains([]string{"on", "off"}, c.BreakGlass) {
 		fault("breakGlass is %q; on or off", c.BreakGlass)
 	}
+	c.Discovery.check(fault)
 	if c.Metrics.Listen != "" {
 		checkListen(c.Metrics.Listen, "metrics.listen", fault)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/authn"
 	"github.com/ajar-access/ajar/broker"
+	"github.com/ajar-access/ajar/discover"
 	"github.com/ajar-access/ajar/enforce"
 	"github.com/ajar-access/ajar/provider"
 	"github.com/ajar-access/ajar/provider/agent"
@@ -33,6 +34,7 @@ type plane struct {
 	hub       *agent.Hub
 	hosts     *hosts
 	loop      *enforce.Loop
+	discover  *discover.Loop
 	broker    *broker.Broker
 	metrics   *metrics
 	changes   *changes
@@ -166,7 +168,7 @@ func (p *plane) wire(ctx context.Context) error {
 	}
 	p.broker = broker.New(broker.Config{
 		Store: p.changes, Clock: p.clock, NewID: uuid.NewString, Bounds: p.cfg.bounds(), Log: p.log, Wake: p.loop.Wake, Take: p.loop.Take,
-		GuardConfirm: p.cfg.GuardConfirm.Duration, PlaneListeners: p.listeners, Removed: p.hosts.removed,
+		GuardConfirm: p.cfg.GuardConfirm.Duration, PlaneListeners: p.listeners, Removed: p.hosts.removed, RemovePercent: p.cfg.Discovery.removePercent(),
 		SubscriptionNames: p.cfg.subscriptions(),
 		Preview: func(ctx context.Context, ep ajar.Endpoint, guard []ajar.Guard) (ajar.Impact, error) {
 			if en, ok := enforcers[ep.Provider].(ajar.Previewer); ok {
@@ -175,6 +177,7 @@ func (p *plane) wire(ctx context.Context) error {
 			return ajar.Impact{}, ajar.Errorf(ajar.Unavailable, "provider %s cannot tell what a guard would cut", ep.Provider)
 		},
 	})
+	p.discover = p.finders(enforcers)
 	return nil
 }
 

@@ -131,6 +131,7 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 	p.group = g.Go
 	g.Go(func() error { return stopped(p.loop.Run(gctx)) })
 	g.Go(func() error { return p.hosts.run(gctx) })
+	g.Go(func() error { return stopped(p.discover.Run(gctx)) })
 	g.Go(func() error { return p.tidy(gctx) })
 	if agents != nil {
 		g.Go(func() error { return p.hub.Serve(gctx, agents) })
