@@ -28,9 +28,15 @@ type targetBody struct {
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	Login     string       `json:"login,omitempty"`
 	SSHPort   uint16       `json:"sshPort,omitempty"`
-	Source    string       `json:"source,omitempty"`
-	Created   *time.Time   `json:"created,omitempty"`
-	Removed   *time.Time   `json:"removed,omitempty"`
+	Source    string       `json:"source,omitempty"` // "person", or the provider whose listing found it
+
+	FoundIn ajar.ID    `json:"foundIn,omitempty"` // what that listing covers
+	Missing *time.Time `json:"missing,omitempty"` // when it lacked the machine for the first time
+	Kept    string     `json:"kept,omitempty"`    // why the machine stays all the same
+	Clash   string     `json:"clash,omitempty"`   // another provider that lists it, and changes nothing of it
+
+	Created *time.Time `json:"created,omitempty"`
+	Removed *time.Time `json:"removed,omitempty"`
 
 	Host     *hostState  `json:"host,omitempty"`     // where a host joined, for who may read hosts
 	Policies []offerBody `json:"policies,omitempty"` // what may be asked for, as far as the caller may read it
@@ -77,6 +83,7 @@ func showTarget(t *ajar.Target) targetBody {
 	return targetBody{
 		ID: t.ID, Name: t.ID.Name(), Location: t.Location, OS: t.OS, Addresses: t.Addresses, Login: t.Login,
 		SSHPort: t.SSHPort, Source: t.Source, Created: rfc(t.Created), Removed: rfc(t.Removed),
+		FoundIn: t.Finding.Scope, Missing: rfc(t.Finding.Missing), Kept: t.Finding.Kept, Clash: t.Finding.Clash.Provider,
 	}
 }
 
