@@ -30,6 +30,6 @@ bench: ## one line `metric value unit` each (QUICK=1: fewer runs, under two minu
 fuzz: ## every parser, FUZZTIME=5m each
 	@scripts/fuzz $(FUZZTIME)
 
-soak: ## kills, reboots and the model over the whole, for SOAKTIME=10m each
+soak: ## every cell of the kill matrix, then kills at random and the models for SOAKTIME=10m each
 	@scripts/deps test
 	@AJAR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 24h -p 1 -run 'Kill|Model' -v ./lab/... ./ajartest/...

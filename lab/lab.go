@@ -30,6 +30,7 @@ type Options struct {
 	GuardConfirm string
 
 	noPlane bool // the network and the machines alone
+	side    byte // tells labs apart that are in one program at the same time, 0 to 9; they share nothing but the bridge
 }
 
 // Lab is a running lab.
@@ -88,11 +89,27 @@ const (
 	machineN   = 100 // and the machine's number
 )
 
+// number is what n is in this lab: beside others, its own.
+func (l *Lab) number(n byte) byte {
+	if n == machineN {
+		return n + 10*l.o.side
+	}
+	return n + l.o.side
+}
+
+// spaceName is the name of a space in this lab.
+func (l *Lab) spaceName(name string) string {
+	if l.o.side == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", name, l.o.side)
+}
+
 // RequesterAddr and AttackerAddr are who they are on the network.
-func (l *Lab) RequesterAddr() netip.Addr { return addr4(requesterN) }
+func (l *Lab) RequesterAddr() netip.Addr { return addr4(l.number(requesterN)) }
 
 // AttackerAddr is the attacker's IPv4 address.
-func (l *Lab) AttackerAddr() netip.Addr { return addr4(attackerN) }
+func (l *Lab) AttackerAddr() netip.Addr { return addr4(l.number(attackerN)) }
 
 // New makes the network, starts the plane and the machines' sshd, and signs the operator in. Enter must have been
 // called. Hosts join with Machine.Join. Close ends it; if the program dies, all of it dies with it.
@@ -167,11 +184,11 @@ func operatorAddress() error {
 
 // place makes a space and plugs it in.
 func (l *Lab) place(name string, n byte) (*Space, error) {
-	s, err := newSpace(name)
+	s, err := newSpace(l.spaceName(name))
 	if err != nil {
 		return nil, err
 	}
-	if err := plug(s, both(n)...); err != nil {
+	if err := plug(s, both(l.number(n))...); err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -38,10 +38,11 @@ type Machine struct {
 // newMachine makes what outlives reboots: the disk, with the host key whose public half is returned.
 func (l *Lab) newMachine(number int) (m *Machine, hostKey string, err error) {
 	name := fmt.Sprintf("vm%d", number)
+	n := l.number(machineN) + byte(number)
 	m = &Machine{
 		Name: name, number: number, lab: l, dir: filepath.Join(l.Dir, name), services: map[uint16]*service{},
 		ID:   Group + "/providers/Microsoft.Compute/virtualMachines/" + ajar.ID(name),
-		IPv4: addr4(machineN + byte(number)), IPv6: addr6(machineN + byte(number)),
+		IPv4: addr4(n), IPv6: addr6(n),
 	}
 	for _, p := range l.o.Ports {
 		m.services[p] = &service{heard: map[string]time.Time{}}
@@ -60,7 +61,7 @@ func (l *Lab) newMachine(number int) (m *Machine, hostKey string, err error) {
 
 // boot starts the machine in the order of a real one: the firewall from disk, the servers, and only then the network.
 func (m *Machine) boot(ctx context.Context) error {
-	s, err := newSpace(m.Name)
+	s, err := newSpace(m.lab.spaceName(m.Name))
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func (m *Machine) boot(ctx context.Context) error {
 	if err := m.awaitSSHD(ctx); err != nil {
 		return err
 	}
-	if err := plug(s, both(machineN+byte(m.number))...); err != nil {
+	if err := plug(s, both(m.lab.number(machineN)+byte(m.number))...); err != nil {
 		return err
 	}
 	if m.joined {

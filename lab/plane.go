@@ -38,8 +38,8 @@ type Plane struct {
 
 func (l *Lab) startPlane(ctx context.Context) (err error) {
 	p := &Plane{lab: l, dir: filepath.Join(l.Dir, "plane")}
-	p.URL = "https://" + net.JoinHostPort(addr4(planeN).String(), "8443")
-	p.AgentAddr = net.JoinHostPort(addr4(planeN).String(), "8444")
+	p.URL = "https://" + p.address("8443")
+	p.AgentAddr = p.address("8444")
 	l.Plane = p
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return err
@@ -77,7 +77,7 @@ bounds:
 metrics:
   listen: %q
 guardConfirm: %s
-`, addr4(planeN).String()+":8443", addr4(planeN).String()+":8444", p.URL, p.Database(), p.file("kek"), p.file("admin"), p.metrics(), confirm)
+`, p.address("8443"), p.AgentAddr, p.URL, p.Database(), p.file("kek"), p.file("admin"), p.metrics(), confirm)
 	return errors.Join(
 		os.WriteFile(p.file("kek"), []byte(strings.Repeat("6b", 32)+"\n"), 0o600),
 		os.WriteFile(p.file("ajard.yaml"), []byte(text), 0o600))
@@ -91,7 +91,11 @@ func (p *Plane) Database() string {
 	return "sqlite:" + p.file("ajar.db")
 }
 
-func (p *Plane) metrics() string { return net.JoinHostPort(addr4(planeN).String(), "9090") }
+func (p *Plane) metrics() string { return p.address("9090") }
+
+func (p *Plane) address(port string) string {
+	return net.JoinHostPort(addr4(p.lab.number(planeN)).String(), port)
+}
 
 // Metrics reads what the plane tells Prometheus: samples without labels by their name, those with labels added up.
 func (p *Plane) Metrics(ctx context.Context) (map[string]float64, error) {

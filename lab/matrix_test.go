@@ -1,0 +1,207 @@
+//go:build linux
+
+package lab
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// grounds is how many labs work on the matrix side by side: a cell mostly waits for a deadline.
+const grounds = 6
+
+// Plane and agent are killed, and the host is rebooted, before every step of opening, extending, revoking and expiring.
+// Nothing is open past its deadline, the guard is never missing, and nothing that was answered is lost. All of the cells
+// are played if AJAR_SOAK is set; else some of each kind.
+func TestKillMatrix(t *testing.T) {
+	_, all := soak(t, 0)
+	var gs []*ground
+	for i := range grounds {
+		gs = append(gs, newGround(t, byte(i)))
+	}
+	known := counted(t, gs)
+	every := cells(known, true)
+	chosen := every
+	if !all {
+		chosen = cells(known, false)
+	}
+	t.Logf("%d of %d cells", len(chosen), len(every))
+	if len(chosen) < 100 {
+		t.Errorf("%d cells are too few to be all", len(chosen))
+	}
+	report(t, onAll(t, gs, chosen))
+	for _, g := range gs {
+		ended(t, g.Lab, &g.answers)
+		tries := g.watch.Stop().Tries
+		for _, w := range g.strangers {
+			seen := w.Stop()
+			tries += seen.Tries
+			if seen.EverOpen() {
+				t.Errorf("a stranger came in: %v", seen.Changes)
+			}
+		}
+		t.Logf("%d operations answered, %d tries to connect", len(g.answers.given), tries)
+	}
+}
+
+// part is an act as one of the two sees it.
+type part struct {
+	act    act
+	victim victim
+}
+
+// counted plays each act without a kill and says what steps it has in each of the two.
+func counted(t *testing.T, gs []*ground) map[part][]string {
+	t.Helper()
+	known := map[part][]string{}
+	var runs []cell
+	for _, a := range []act{open, extend, revoke, expire} {
+		for _, v := range []victim{thePlane, theAgent} {
+			runs = append(runs, cell{alone, a, v, ""})
+		}
+	}
+	for _, c := range runs {
+		p, err := gs[0].play(t.Context(), c, true)
+		if err != nil {
+			t.Fatalf("%s, without a kill: %v", c, err)
+		}
+		if len(p.steps) < 4 {
+			t.Fatalf("%s of the %s has no more steps than %q", c.act, c.victim, p.steps)
+		}
+		known[part{c.act, c.victim}] = p.steps
+	}
+	return known
+}
+
+// site is what a step does, whichever time it does it.
+func site(step string) string {
+	s, _, _ := strings.Cut(step, "#")
+	return s
+}
+
+// spread leaves the first, a middle and the last of several steps that do the same one after the other: a page of the
+// database more or less makes no difference.
+func spread(steps []string) []string {
+	var out []string
+	for i := 0; i < len(steps); {
+		n := 1
+		for i+n < len(steps) && site(steps[i+n]) == site(steps[i]) {
+			n++
+		}
+		for _, k := range slices.Compact([]int{0, n / 2, n - 1}) {
+			out = append(out, steps[i+k])
+		}
+		i += n
+	}
+	return out
+}
+
+// cells is the matrix: every cell, or some of each kind.
+func cells(known map[part][]string, all bool) []cell {
+	var out []cell
+	for _, b := range []blow{alone, twice, late, reboot, dark} {
+		for _, v := range []victim{theAgent, thePlane} {
+			if b == reboot && v == thePlane {
+				continue // the plane goes on
+			}
+			out = append(out, cell{b, rest, v, ""})
+			for _, a := range []act{open, extend, revoke, expire} {
+				steps := append(slices.Clone(known[part{a, v}]), "")
+				if !all {
+					steps = spread(steps)
+				}
+				for i, s := range steps {
+					if all || b == alone || i%3 == 0 {
+						out = append(out, cell{b, a, v, s})
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// onAll has all grounds play cells until none are left.
+func onAll(t *testing.T, gs []*ground, cs []cell) []played {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	todo := make(chan cell)
+	go func() {
+		defer close(todo)
+		for _, c := range cs {
+			select {
+			case todo <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var mu sync.Mutex
+	var done []played
+	var workers sync.WaitGroup
+	for _, g := range gs {
+		workers.Go(func() {
+			for c := range todo {
+				p, err := g.play(ctx, c, false)
+				if err != nil { // what comes after would be of another world
+					t.Errorf("%s: %v", c, err)
+					cancel()
+					return
+				}
+				mu.Lock()
+				done = append(done, p)
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	return done
+}
+
+// report prints a line for each kind of cell, and fails if most of its steps were never met. (Some come when they come:
+// SQLite's checkpoints, and the agent's fsync, for which nobody waits.)
+func report(t *testing.T, done []played) {
+	t.Helper()
+	type kind struct {
+		blow   blow
+		act    act
+		victim victim
+	}
+	by := map[kind][]played{}
+	for _, p := range done {
+		k := kind{p.blow, p.act, p.victim}
+		by[k] = append(by[k], p)
+	}
+	var lines []string
+	for k, ps := range by {
+		struck, held := 0, 0
+		var outages []time.Duration
+		sites := map[string]bool{}
+		for _, p := range ps {
+			if p.struck {
+				struck++
+				sites[site(p.step)] = true
+			}
+			if p.held {
+				held++
+			}
+			outages = append(outages, p.outage.Round(time.Millisecond))
+		}
+		slices.Sort(outages)
+		lines = append(lines, fmt.Sprintf("%-6s %-6s %s: %3d cells, %3d killed at a step of %2d kinds, open afterwards %3d, outage %4d %4d %4d ms",
+			k.blow, k.act, k.victim, len(ps), struck, len(sites), held,
+			outages[0].Milliseconds(), outages[len(outages)/2].Milliseconds(), outages[len(outages)-1].Milliseconds()))
+		if struck*2 < len(ps) && k.act != rest {
+			t.Errorf("%s/%s/%s: of %d cells only %d were killed at their step", k.blow, k.act, k.victim, len(ps), struck)
+		}
+	}
+	slices.SortFunc(lines, cmp.Compare)
+	t.Logf("%d cells; outage least, median, most\n%s", len(done), strings.Join(lines, "\n"))
+}
