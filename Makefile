@@ -4,7 +4,7 @@ GO ?= go
 FUZZTIME ?= 5m
 SOAKTIME ?= 10m
 
-.PHONY: help build demo test bench fuzz soak
+.PHONY: help build demo test bench fuzz vm soak
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ bench: ## one line `metric value unit` each (QUICK=1: fewer runs, under two minu
 fuzz: ## every parser, FUZZTIME=5m each
 	@scripts/fuzz $(FUZZTIME)
 
+vm: ## a whole Debian under qemu: the systemd units, reboots, an old kernel, suspend
+	@scripts/deps vm
+	@$(MAKE) --no-print-directory build
+	@scripts/vm
+
 soak: ## every cell of the kill matrix, then kills at random and the models for SOAKTIME=10m each
 	@scripts/deps test
 	@AJAR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 24h -p 1 -run 'Kill|Model' -v ./lab/... ./ajartest/...
+	@$(MAKE) --no-print-directory vm

@@ -33,6 +33,7 @@ var layers = []struct {
 	{"ajartest", []string{"*", "*/*"}},
 	{"ajartest/*", []string{"*", "*/*"}},
 	{"lab", []string{"*", "*/*"}},
+	{"lab/*", []string{"*", "*/*"}},
 }
 
 func TestLayers(t *testing.T) {

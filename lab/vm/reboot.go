@@ -1,0 +1,139 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// unclear is what a machine may not know of the time after a reboot: its battery's clock counts whole seconds.
+const unclear = 100 * time.Millisecond
+
+// outlast is how long an opening must be to be seen after a boot.
+func (p *proof) outlast() time.Duration { return time.Minute + p.pace*3/2 }
+
+// rebooted reboots with an opening that outlives it, and a plane that stays dead.
+func (p *proof) rebooted(ctx context.Context) (string, error) {
+	end, err := p.open(ctx, p.outlast())
+	if err != nil {
+		return "", err
+	}
+	if _, err := p.m.do(ctx, "systemctl disable -q --now ajard"); err != nil {
+		return "", err
+	}
+	return p.through(ctx, end, func() error { return p.m.launch(ctx, "systemctl reboot") })
+}
+
+// reset presses the button, with an opening made by hand.
+func (p *proof) reset(ctx context.Context) (string, error) {
+	out, err := p.m.do(ctx, fmt.Sprintf("ajar-agent break-glass %d --from %s --for %s --reason 'the plane is down'", guarded, asker, p.outlast()))
+	if err != nil {
+		return "", err
+	}
+	_, at, _ := strings.Cut(out, "until ")
+	end, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		return "", err
+	}
+	ahead, err := p.ahead(ctx)
+	if err != nil {
+		return "", err
+	}
+	// The answer is in whole seconds.
+	return p.through(ctx, end.Add(time.Second-ahead), func() error {
+		_, err := p.m.qmp.ask(ctx, "system_reset", nil)
+		return err
+	})
+}
+
+// through goes through a boot with people at the door all the time, and waits for the deadline.
+func (p *proof) through(ctx context.Context, end time.Time, down func() error) (string, error) {
+	in := probe(asker, guarded, 10*time.Millisecond, 300*time.Millisecond)
+	out := probe(stranger, guarded, 10*time.Millisecond, 300*time.Millisecond)
+	up := probe(stranger, free, 10*time.Millisecond, 300*time.Millisecond)
+	stop := func() { in.stop(); out.stop(); up.stop() }
+	before, err := p.m.do(ctx, "cat /proc/sys/kernel/random/boot_id")
+	if err != nil {
+		stop()
+		return "", err
+	}
+	began := time.Now()
+	if err := down(); err != nil {
+		stop()
+		return "", err
+	}
+	err = eventually(ctx, 8*time.Minute, "another boot", func() (bool, error) {
+		if err := p.m.await(ctx, 8*time.Minute); err != nil {
+			return false, err
+		}
+		id, err := p.m.do(ctx, "cat /proc/sys/kernel/random/boot_id")
+		return id != before, err
+	})
+	if err == nil {
+		err = pass(ctx, end.Add(3*time.Second))
+	}
+	stop()
+	if err != nil {
+		return "", err
+	}
+	// The machine was gone in between: the first knock after the longest silence is the first of the new boot.
+	back, silence := afterSilence(up.entries(began, time.Time{}))
+	inBack := in.first(back.Add(-time.Second))
+	order, err := p.order(ctx)
+	if err != nil {
+		return "", err
+	}
+	if inBack.IsZero() {
+		return "", fmt.Errorf("the opening did not come back; network after %s; %s", silence, order)
+	}
+	seen, err := told(in, out, end, unclear)
+	if err != nil {
+		return "", fmt.Errorf("%w; %s", err, order)
+	}
+	return fmt.Sprintf("away for %.1f s; who may was in %s a port that nobody guards answered; %s; %s", silence.Seconds(), about(inBack, back), seen, order), p.shut(ctx)
+}
+
+func afterSilence(es []entry) (back time.Time, silence time.Duration) {
+	for i := 1; i < len(es); i++ {
+		if d := es[i].in.Sub(es[i-1].in); d > silence {
+			back, silence = es[i].in, d
+		}
+	}
+	return back, silence
+}
+
+// order reads from systemd and the kernel when the guard was laid and when the network came up, since the kernel started.
+func (p *proof) order(ctx context.Context) (string, error) {
+	out, err := p.m.do(ctx, `systemctl show -P ActiveEnterTimestampMonotonic ajar-agent-restore
+systemctl show -P ActiveEnterTimestampMonotonic network-pre.target
+systemctl show -P ExecMainStartTimestampMonotonic networking
+systemctl show -P ExecMainStartTimestampMonotonic ifup@eth0
+systemctl show -P ActiveEnterTimestampMonotonic echo.socket
+systemctl is-active ajard || true`)
+	if err != nil {
+		return "", err
+	}
+	f := strings.Fields(out)
+	if len(f) != 6 || f[5] == "active" {
+		return "", fmt.Errorf("the order of the boot: %q", f)
+	}
+	var at [5]float64
+	for i := range at {
+		us, err := strconv.ParseInt(f[i], 10, 64)
+		if err != nil {
+			return "", err
+		}
+		at[i] = float64(us) / 1e6
+	}
+	restored, pre, networking, ifup, listening := at[0], at[1], at[2], at[3], at[4]
+	s := fmt.Sprintf("listening %.2f s, guard %.2f s, network-pre %.2f s, networking %.2f s, ifup %.2f s after the kernel's start", listening, restored, pre, networking, ifup)
+	if restored == 0 || restored > pre || networking != 0 && restored > networking || ifup != 0 && restored > ifup {
+		return "", errors.New("the guard came late: " + s)
+	}
+	return s, nil
+}

@@ -1,0 +1,168 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// suspend puts the machine to sleep and wakes it after a deadline, with who may at the door all the time.
+func (p *proof) suspend(ctx context.Context, end time.Time, after time.Duration) (woken time.Time, in, out *prober, err error) {
+	if err := p.m.launch(ctx, "echo deep >/sys/power/mem_sleep; echo mem >/sys/power/state"); err != nil {
+		return woken, nil, nil, err
+	}
+	err = eventually(ctx, 2*time.Minute, "the machine sleeps", func() (bool, error) {
+		s, err := p.m.running(ctx)
+		return s == "suspended", err
+	})
+	if err != nil {
+		return woken, nil, nil, err
+	}
+	if time.Now().After(end) {
+		return woken, nil, nil, errors.New("this machine is too slow: the opening was over before it slept")
+	}
+	if err := pass(ctx, end.Add(after)); err != nil {
+		return woken, nil, nil, err
+	}
+	// At the door when it wakes; not before, or what was sent while it slept would come in bulk.
+	in, out = probe(asker, guarded, 5*time.Millisecond, 5*time.Second), probe(stranger, guarded, 20*time.Millisecond, 5*time.Second)
+	woken = time.Now()
+	if _, err = p.m.qmp.ask(ctx, "system_wakeup", nil); err == nil {
+		err = p.m.await(ctx, 3*time.Minute)
+	}
+	if err != nil {
+		in.stop()
+		out.stop()
+	}
+	return woken, in, out, err
+}
+
+// slept: the agent counts anew when the machine wakes.
+func (p *proof) slept(ctx context.Context) (string, error) {
+	span := 20*time.Second + p.pace/3
+	end, err := p.breakGlass(ctx, span)
+	if err != nil {
+		return "", err
+	}
+	woken, in, out, err := p.suspend(ctx, end, 5*time.Second)
+	if err != nil {
+		return "", err
+	}
+	err = pass(ctx, time.Now().Add(span)) // as long as the kernel's timeout would have had to go
+	in.stop()
+	out.stop()
+	if err != nil {
+		return "", err
+	}
+	if len(out.in) > 0 {
+		return "", fmt.Errorf("a stranger got in %d times", len(out.in))
+	}
+	kernel, err := p.m.do(ctx, `journalctl -b -k -o short-unix --no-pager | sed -n 's/^\([0-9.]*\) .*PM: suspend exit.*/\1/p' | tail -1`)
+	if err != nil {
+		return "", err
+	}
+	agent, err := p.m.do(ctx, `journalctl -b -u ajar-agent -o short-unix --no-pager | grep 'the machine was suspended' | tail -1`)
+	if err != nil {
+		return "", fmt.Errorf("the agent did not notice: %w", err)
+	}
+	_, slept, _ := strings.Cut(agent, " for=")
+	seen := "nobody was let in after it woke"
+	if last := in.last(); !last.IsZero() {
+		first := in.first(woken)
+		seen = fmt.Sprintf("%d were let in, from %s until %s after the wake-up", len(in.in), ms(first.Sub(woken)), ms(last.Sub(woken)))
+		if last.Sub(first) > time.Second {
+			return "", errors.New("closed too late: " + seen)
+		}
+	}
+	var exit, told float64
+	_, _ = fmt.Sscan(kernel, &exit)
+	_, _ = fmt.Sscan(agent, &told)
+	return fmt.Sprintf("%s; the agent noticed %s of sleep %.0f ms after the kernel's resume was over", seen, slept, (told-exit)*1000), p.shut(ctx)
+}
+
+// breakGlass opens from the host itself and returns the end by our clock, to the second.
+func (p *proof) breakGlass(ctx context.Context, span time.Duration) (end time.Time, err error) {
+	began := time.Now()
+	_, err = p.m.do(ctx, fmt.Sprintf("ajar-agent break-glass %d --from %s --for %s --reason 'the plane is down'", guarded, asker, span))
+	if err == nil && !knock(ctx, asker, guarded) {
+		err = errors.New("break-glass did not open")
+	}
+	return began.Add(span), err
+}
+
+// sleptAlone measures what a host's kernel does that nobody looks after.
+func (p *proof) sleptAlone(ctx context.Context) (string, error) {
+	span := 20*time.Second + p.pace/3
+	end, err := p.breakGlass(ctx, span)
+	if err != nil {
+		return "", err
+	}
+	if _, err := p.m.do(ctx, "systemctl kill -s KILL ajar-agent; systemctl stop ajar-agent"); err != nil {
+		return "", err
+	}
+	woken, in, out, err := p.suspend(ctx, end, 5*time.Second)
+	if err != nil {
+		return "", err
+	}
+	err = pass(ctx, time.Now().Add(span))
+	in.stop()
+	out.stop()
+	_, again := p.m.do(ctx, "systemctl start ajar-agent")
+	if err := errors.Join(err, again); err != nil {
+		return "", err
+	}
+	if len(out.in) > 0 {
+		return "", fmt.Errorf("a stranger got in %d times", len(out.in))
+	}
+	if in.last().IsZero() {
+		return "nobody was let in after it woke: the kernel's timeout counts sleep", nil
+	}
+	return fmt.Sprintf("the kernel's timeout stood still: let in until %.1f s after the wake-up, which was 5 s after the deadline", in.last().Sub(woken).Seconds()), p.shut(ctx)
+}
+
+// heard starts the plane again and looks for what happened meanwhile.
+func (p *proof) heard(ctx context.Context) (string, error) {
+	if _, err := p.m.do(ctx, "systemctl enable -q --now ajard"); err != nil {
+		return "", err
+	}
+	if err := p.connected(ctx); err != nil {
+		return "", err
+	}
+	var drift, glass int
+	err := eventually(ctx, 2*time.Minute, "the log has it all", func() (bool, error) {
+		out, err := p.ajar(ctx, "log", "-n", "0", "-o", "json")
+		drift, glass = strings.Count(strings.ToLower(out), "driftrepaired"), strings.Count(strings.ToLower(out), "breakglass")
+		return glass > 0 && (drift > 0 || p.owned), err
+	})
+	if err != nil {
+		return "", fmt.Errorf("%w: %d, %d", err, drift, glass)
+	}
+	if _, err := p.ajar(ctx, "log", "verify"); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("its log has %d repairs and %d times break-glass, and verifies", drift, glass), nil
+}
+
+// leaves takes everything of ours out.
+func (p *proof) leaves(ctx context.Context) (string, error) {
+	if _, err := p.m.do(ctx, "sudo ajar-agent leave --yes"); err != nil {
+		return "", err
+	}
+	for _, port := range []uint16{guarded, sshPort, free} {
+		if !knock(ctx, stranger, port) {
+			return "", fmt.Errorf("port %d is still closed", port)
+		}
+	}
+	left, err := p.m.do(ctx, "nft list ruleset; sleep 1; systemctl is-failed ajar-agent ajar-agent-restore; true")
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(left, "table") || strings.Contains(left, "failed") {
+		return "", fmt.Errorf("left behind:\n%s", left)
+	}
+	return "no table, no unit failed, every port as it was", nil
+}
