@@ -26,8 +26,8 @@ func targetsCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return list(a, all, "there are no machines that you may see", []string{"NAME", "GROUP", "ADDRESS", "HOST", "PORTS"}, func(t client.Target) []string {
-			return []string{t.ID.Name(), t.ID.ResourceGroup(), addressOf(t), a.hostState(t.Host), offered(t)}
+		return list(a, all, "there are no machines that you may see", []string{"NAME", "GROUP", "ADDRESS", "HOST", "PORTS", "ORIGIN"}, func(t client.Target) []string {
+			return []string{t.ID.Name(), t.ID.ResourceGroup(), addressOf(t), a.hostState(t.Host), offered(t), a.origin(t)}
 		})
 	})
 	c.Flags().StringVar(&scope, "scope", "", "only machines at or below this ID")
@@ -53,6 +53,17 @@ func (a *app) hostState(h *client.HostState) string {
 		return "unreachable"
 	}
 	return "unreachable since " + a.when(h.Since)
+}
+
+// origin says where a machine is known from, and whether it is about to go.
+func (a *app) origin(t client.Target) string {
+	switch {
+	case t.Missing.IsZero():
+		return t.Source
+	case t.Kept != "":
+		return t.Source + ", not listed since " + a.when(t.Missing) + ", kept: " + t.Kept
+	}
+	return t.Source + ", not listed since " + a.when(t.Missing)
 }
 
 func offered(t client.Target) string {
@@ -85,7 +96,13 @@ func targetShowCmd(a *app) *cobra.Command {
 		return a.show(t, func(w io.Writer) {
 			rows := [][]string{
 				{"id", string(t.ID)}, {"location", t.Location}, {"os", t.OS}, {"addresses", addresses(t)}, {"login", t.Login},
-				{"host", a.hostState(t.Host)}, {"ports", offered(t)},
+				{"host", a.hostState(t.Host)}, {"ports", offered(t)}, {"origin", a.origin(t)},
+			}
+			if t.FoundIn != "" {
+				rows = append(rows, []string{"found in", string(t.FoundIn)})
+			}
+			if t.Clash != "" {
+				rows = append(rows, []string{"also listed by", t.Clash})
 			}
 			if t.SSHPort != 0 {
 				rows = append(rows, []string{"ssh port", fmt.Sprint(t.SSHPort)})
