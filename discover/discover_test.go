@@ -18,6 +18,7 @@ import (
 	"github.com/ajar-access/ajar/broker"
 	"github.com/ajar-access/ajar/discover"
 	"github.com/ajar-access/ajar/provider/fake"
+	"github.com/ajar-access/ajar/store"
 	"github.com/ajar-access/ajar/store/storetest"
 )
 
@@ -484,4 +485,37 @@ func TestTwoReplicasListOneAtATime(t *testing.T) {
 		<-done
 		<-done
 	})
+}
+
+// Two processes over one database, asked at the same moment: one of them lists.
+func TestTwoProcesses(t *testing.T) {
+	for name, dsn := range map[string]string{"sqlite": "sqlite:" + filepath.Join(t.TempDir(), "ajar.db"), "postgres": storetest.StartPostgres(t)} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, ajartest.Options{Idle: true, DSN: dsn})
+			s, err := store.Open(t.Context(), dsn, store.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			r.Firewall.SetListing(ajartest.Group, &fake.Listing{Found: many(50), Page: 5})
+			loops := []*discover.Loop{
+				r.replica("one", r.Broker), r.replica("two", broker.New(broker.Config{Store: s, Clock: r.Now, NewID: uuid.NewString})),
+			}
+			for range 8 {
+				r.Step(time.Hour)
+				done := make(chan error, len(loops))
+				for _, l := range loops {
+					go func() { _, err := l.Once(t.Context()); done <- err }()
+				}
+				for range loops {
+					if err := <-done; err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if n, most := r.Firewall.Listings(); n != 8 || most != 1 || r.count() != 50 {
+				t.Errorf("%d listings, %d at once, %d machines", n, most, r.count())
+			}
+		})
+	}
 }
