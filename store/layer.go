@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/ajar-access/ajar"
 )
@@ -311,45 +312,45 @@ func (b *batch) write(ctx context.Context, l *layer) error {
 	return nil
 }
 
-// matches reports whether f selects d, as where has the database do it.
-func (d *doc) matches(f ajar.Filter, last int64) bool {
-	lease := d.kind == ajar.KindLease
+// chooser is a filter made ready to be asked often.
+type chooser struct {
+	ajar.Filter
+	kind     ajar.DocKind
+	from, to string // of scopes
+	ref      string // a scope column, of requests
+	live     bool   // only leases that are not Closed
+	last     int64
+}
+
+func choose(kind ajar.DocKind, f ajar.Filter, last int64) chooser {
+	c := chooser{Filter: f, kind: kind, last: last}
 	if f.Scope != "" {
-		if from, to := scopeRange(f.Scope); d.scope == "" || d.scope < from || d.scope >= to {
-			return false
-		}
+		c.from, c.to = scopeRange(f.Scope)
 	}
-	if f.Owner != "" && d.owner != string(f.Owner) {
-		return false
+	if f.Ref != "" && kind == ajar.KindRequest {
+		c.ref = scopeColumn(f.Ref)
 	}
+	c.live = kind == ajar.KindLease && len(f.States) > 0 && !anyUnindexed(f.States)
+	return c
+}
+
+// takes reports whether it selects d, as where has the database do it.
+func (c *chooser) takes(d *doc) bool {
 	switch {
-	case f.Ref == "":
-	case d.kind == ajar.KindRequest:
-		if d.scope != scopeColumn(f.Ref) {
-			return false
-		}
-	case d.ref != f.Ref, lease && len(f.States) == 0 && !oneOf(d.state, leaseStates):
+	case c.from != "" && (d.scope < c.from || d.scope >= c.to),
+		c.Owner != "" && d.owner != string(c.Owner),
+		c.ref != "" && d.scope != c.ref,
+		c.Ref != "" && c.ref == "" && d.ref != c.Ref,
+		c.Ref != "" && c.kind == ajar.KindLease && len(c.States) == 0 && !slices.Contains(leaseStates, d.state),
+		len(c.States) > 0 && !slices.Contains(c.States, d.state),
+		c.live && !d.ends,
+		!c.UntilBefore.IsZero() && (!d.ends || d.until > floor(c.UntilBefore)):
 		return false
 	}
-	if len(f.States) > 0 && (!oneOf(d.state, f.States) || (lease && !anyUnindexed(f.States) && !d.ends)) {
-		return false
-	}
-	if !f.UntilBefore.IsZero() && (!d.ends || d.until > floor(f.UntilBefore)) {
-		return false
-	}
-	return f.After == nil || (d.seq > *f.After && d.seq <= last)
+	return c.After == nil || (d.seq > *c.After && d.seq <= c.last)
 }
 
 var leaseStates = []string{string(ajar.Opening), string(ajar.Open), string(ajar.Closing), string(ajar.Closed)}
-
-func oneOf(s string, of []string) bool {
-	for _, v := range of {
-		if v == s {
-			return true
-		}
-	}
-	return false
-}
 
 // forever is the until of a lease that has none though it is not Closed: it is found among those that are not.
 const forever = int64(math.MaxInt64)

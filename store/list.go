@@ -135,12 +135,13 @@ func (t *tx) page(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) 
 
 // unsaid lists what this Update sees otherwise than the database may have it, and f selects.
 func (t *tx) unsaid(kind ajar.DocKind, f ajar.Filter, last int64) (ds []found) {
+	c := choose(kind, f, last)
 	add := func(l, above *layer) {
 		for _, k := range l.keys {
 			if k.kind != kind || (above != nil && above.docs[k] != nil) {
 				continue
 			}
-			if p := l.docs[k]; !p.gone && p.matches(f, last) {
+			if p := l.docs[k]; !p.gone && c.takes(p.doc) {
 				ds = append(ds, foundDoc(p.doc))
 			}
 		}
@@ -161,6 +162,7 @@ func (t *tx) remembered(kind ajar.DocKind, f ajar.Filter, o order, last int64) (
 		if !known {
 			return nil, false, nil
 		}
+		c := choose(kind, f, last)
 		for _, key := range keys {
 			k := docKey{kind, key}
 			if t.laid(k) != nil {
@@ -170,7 +172,7 @@ func (t *tx) remembered(kind ajar.DocKind, f ajar.Filter, o order, last int64) (
 			if err != nil {
 				return nil, false, err
 			}
-			if d != nil && d.matches(f, last) {
+			if d != nil && c.takes(d) {
 				page = append(page, foundDoc(d))
 			}
 		}
