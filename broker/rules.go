@@ -8,9 +8,9 @@ import (
 )
 
 // A policy may hold a thousand machines (the portal keeps one policy for a whole resource group), and reading it takes
-// a thousand times as long as looking at one of them. So large policies are kept in memory, read in a View and so known
-// to be committed, and a request looks at the machines it names alone. Whether the one in memory is still the stored
-// one is asked of the store inside the transaction, every time.
+// a thousand times as long as looking at one of them. So large policies are kept in memory once they are known to be
+// committed, and a request looks at the machines it names alone. Whether the one in memory is still the stored one is
+// asked of the store inside the transaction, every time.
 
 // largePolicy is the number of machines from which keeping a policy pays for asking whether it has changed.
 const largePolicy = 3
@@ -69,8 +69,9 @@ func (t *txn) rules(id ajar.ID, asks []ajar.Ask) (*ajar.Policy, error) {
 	if len(p.Machines) < largePolicy {
 		return p, nil
 	}
-	t.after = append(t.after, func(ctx context.Context) { t.b.keepLarge(ctx, id) })
-	return only(p, index(p), asks), nil
+	large := &kept{p, index(p)}
+	t.after = append(t.after, func(context.Context) { t.b.keep(large) }) // with this Update, what it was read from is committed
+	return only(p, large.at, asks), nil
 }
 
 // unchanged reports whether the stored policy is p.
@@ -92,28 +93,20 @@ func (*peek) Entry() ajar.Entry { return ajar.Entry{} }
 // UnmarshalJSON takes nothing in.
 func (*peek) UnmarshalJSON([]byte) error { return nil }
 
-// keepLarge reads a large policy into memory.
-func (b *Broker) keepLarge(ctx context.Context, id ajar.ID) {
-	var p *ajar.Policy
-	err := b.Store.View(ctx, func(tx ajar.Tx) (err error) {
-		p, err = ajar.Get[ajar.Policy](tx, id.Key())
-		return err
-	})
+// keep keeps a large policy that is committed, unless a newer one is kept.
+func (b *Broker) keep(k *kept) {
+	key, machines := k.policy.ID.Key(), len(k.policy.Machines)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if old := b.large[id.Key()]; old != nil {
-		b.largeN -= len(old.policy.Machines)
-		delete(b.large, id.Key())
-	}
-	if err != nil {
-		if !errors.Is(err, ajar.NotFound) {
-			b.Log.Warn("policy not read ahead; the next call reads it", "err", err)
+	if old := b.large[key]; old != nil {
+		if old.policy.Seq >= k.policy.Seq {
+			return
 		}
-		return
+		b.largeN -= len(old.policy.Machines)
 	}
-	if b.largeN += len(p.Machines); b.largeN > maxKept {
+	if b.largeN += machines; b.largeN > maxKept {
 		clear(b.large)
-		b.largeN = len(p.Machines)
+		b.largeN = machines
 	}
-	b.large[id.Key()] = &kept{p, index(p)}
+	b.large[key] = k
 }
