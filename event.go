@@ -54,6 +54,7 @@ const (
 	HostJoined       Action = "Ajar.Access/hosts/joined"
 	HostConnected    Action = "Ajar.Access/hosts/connected"
 	HostDuplicate    Action = "Ajar.Access/hosts/duplicate"
+	HostRefused      Action = "Ajar.Access/hosts/refused"
 	HostSkew         Action = "Ajar.Access/hosts/skew"
 	HostLeft         Action = "Ajar.Access/hosts/left"
 	BreakGlass       Action = "Ajar.Access/hosts/breakGlass"

@@ -46,6 +46,7 @@ type Hub struct {
 	once  sync.Once
 	id    string
 	door  *door
+	knock *knocks
 	news  *news
 	turns turns
 
@@ -84,6 +85,7 @@ func (h *Hub) init() {
 	h.once.Do(func() {
 		h.id = rand.Text()
 		h.door = newDoor(h.Clock)
+		h.knock = newKnocks(h.Clock)
 		h.news = newNews()
 		h.turns = newTurns()
 		h.peers = map[ajar.EndpointID]*peer{}
@@ -153,6 +155,10 @@ func (h *Hub) receive(ctx context.Context, raw net.Conn, leave func()) {
 	turn.end()
 	if err != nil {
 		h.Log.Debug("handshake with a host", "from", raw.RemoteAddr(), "err", err)
+		var bad *tls.CertificateVerificationError
+		if errors.As(err, &bad) && len(bad.UnverifiedCertificates) > 0 {
+			h.reportKnock("", addrOf(raw), bad.UnverifiedCertificates[0], bad.Err.Error())
+		}
 		return
 	}
 	certs := conn.ConnectionState().PeerCertificates

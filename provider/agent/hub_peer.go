@@ -51,6 +51,7 @@ func (h *Hub) receiveHost(ctx context.Context, conn net.Conn, cert *x509.Certifi
 	defer p.wire.close()
 	ep, err := h.identify(ctx, cert)
 	if err != nil {
+		h.reportRefused("", p.from, cert, err)
 		p.refuse(ctx, err)
 		return
 	}
@@ -249,6 +250,7 @@ func (p *peer) recheck(ctx context.Context, stop chan struct{}) {
 			err = ajar.Errorf(ajar.Conflict, "the certificate now stands for another host")
 		}
 		if k := ajar.KindOf(err); err != nil && (k == ajar.Forbidden || k == ajar.NotFound || k == ajar.Unauthenticated || k == ajar.Conflict) {
+			p.hub.reportRefused(p.ep, p.from, p.cert, err)
 			p.refuse(ctx, err)
 			p.wire.close()
 			return
