@@ -113,14 +113,13 @@ func (a *Authn) Enter(ctx context.Context, in Login, admit func(*ajar.Principal,
 		return nil, a.refuse(ctx, in, id, ajar.Unauthenticated, msg, in.Details, now)
 	}
 	write, err := admit(id.principal, cred)
-	if errors.Is(err, ajar.Unauthenticated) {
-		try.end(true, false)
-		return nil, a.refuse(ctx, in, id, ajar.Unauthenticated, ajar.Message(err), in.Details, now)
-	}
 	if err == nil {
 		err = a.admit(ctx, in, id, cred, write, now)
 	}
 	try.end(errors.Is(err, ajar.Unauthenticated), err == nil)
+	if errors.Is(err, ajar.Unauthenticated) {
+		return nil, a.refuse(ctx, in, id, ajar.Unauthenticated, ajar.Message(err), in.Details, now)
+	}
 	return id.principal, err
 }
 

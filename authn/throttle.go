@@ -192,3 +192,25 @@ func (t *throttle) sweep(now time.Time) {
 		clear(t.buckets)
 	}
 }
+
+// Limit is how often something may happen: Burst at once, and one more Every so often.
+type Limit struct {
+	Burst float64
+	Every time.Duration
+}
+
+// Spend takes cost from what address from may do of what, and answers how long to wait where that is used up: then
+// nothing is taken. A cost of 0 only asks. It is counted in memory, on each replica, with the log-ins.
+func (a *Authn) Spend(what string, from netip.Addr, l Limit, cost float64) time.Duration {
+	t := a.throttle
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := a.Clock()
+	t.sweep(now)
+	b := t.bucket("s "+what+" "+addressKey(from), rate{l.Burst, l.Every}, now)
+	if b.left < 1 {
+		return max(time.Millisecond, time.Duration((1-b.left)*float64(l.Every)))
+	}
+	b.left -= min(cost, b.left)
+	return 0
+}

@@ -1,10 +1,13 @@
 package issuer
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -12,7 +15,7 @@ import (
 	"github.com/ajar-access/ajar/broker"
 )
 
-// Config is what the issuer needs. Store, Clock, Broker, Auth, PublicURL and Tenant must be set.
+// Config is what the issuer needs. Store, Clock, Broker, Auth (with its Tokens), PublicURL and Tenant must be set.
 type Config struct {
 	Store     ajar.Store
 	Clock     ajar.Clock
@@ -20,7 +23,7 @@ type Config struct {
 	Auth      *authn.Authn
 	Vault     *authn.Vault // seals what belongs to people's second factors
 	Log       *slog.Logger // nil = none
-	PublicURL string       // what everybody reaches the plane by, without a slash at its end
+	PublicURL string       // what everybody reaches the plane by
 	Tenant    ajar.Tenant
 
 	AccessTokenLifetime time.Duration // 0 = 1 hour
@@ -28,23 +31,19 @@ type Config struct {
 	Password            bool          // whether clients may send people's passwords (the password grant)
 	Clients             []Client      // beyond those that everybody knows
 	Audiences           []string      // that tokens can be asked for, beyond PublicURL
-}
 
-// Client is an application that people sign in to, or with.
-type Client struct {
-	ID        string
-	Name      string   // shown to people
-	Redirects []string // where codes may be sent; loopback ones match with any port
-	// Public clients keep no secret. Any other is the service principal with this ID, and proves itself as that.
-	Public bool
+	// Observe is told of every answer; nil = nobody.
+	Observe func(route string, status int, took time.Duration)
 }
 
 // Server is the issuer's surface, an http.Handler.
 type Server struct {
 	Config
-	log       *slog.Logger
-	endpoints *http.ServeMux // below a tenant's name
-	pages     *http.ServeMux
+	log   *slog.Logger
+	pages *http.ServeMux
+
+	mu    sync.Mutex
+	polls map[string]poll // by key of a device's grant
 }
 
 // New makes the surface.
@@ -59,33 +58,65 @@ func New(c Config) *Server {
 		c.RefreshLifetime = 30 * 24 * time.Hour
 	}
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
-	s := &Server{Config: c, log: c.Log, endpoints: http.NewServeMux(), pages: http.NewServeMux()}
+	c.Tenant.ID, c.Tenant.Domain = strings.ToLower(c.Tenant.ID), strings.ToLower(c.Tenant.Domain)
+	s := &Server{Config: c, log: c.Log, pages: http.NewServeMux(), polls: map[string]poll{}}
 	s.mountPages(s.pages)
 	s.mountUpstreams(s.pages)
 	return s
 }
 
-// pageRoots are the first segments of the paths that are pages for people.
-var pageRoots = []string{"signin", "signout", "device", "account", "static"}
-
-// endpointRoots are the second segments, below a tenant, of the paths that are endpoints for clients.
-var endpointRoots = []string{".well-known", "v2.0", "oauth2", "discovery", "openid", "userrealm"}
-
-// Owns reports whether path is the issuer's: what else comes in at the same listener is not.
-func Owns(path string) bool {
-	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if slices.Contains(pageRoots, first) || first == ".well-known" {
-		return true
-	}
-	second, _, _ := strings.Cut(rest, "/")
-	return slices.Contains(endpointRoots, strings.ToLower(second)) && !slices.Contains([]string{"subscriptions", "providers", "ajar", "tenants"}, strings.ToLower(first))
-}
-
 // ServeHTTP hands the request to its endpoint or page.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := s.Clock()
+	answer := &watched{ResponseWriter: w, status: http.StatusOK}
 	h := w.Header()
 	h.Set("Strict-Transport-Security", "max-age=31536000")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	s.pages.ServeHTTP(w, r)
+	route := "issuer"
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it the same way
+			panic(p)
+		} else if p != nil {
+			s.log.ErrorContext(r.Context(), "panic", "path", r.URL.Path, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			if !answer.wrote {
+				s.fail(answer, r, fmt.Errorf("panic: %v", p))
+			}
+		}
+		if s.Observe != nil {
+			s.Observe(route, answer.status, s.Clock().Sub(began))
+		}
+	}()
+	first, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch {
+	case first == ".well-known":
+		s.serveEndpoint(answer, r, s.Tenant.ID, "/.well-known/"+rest)
+	case slices.Contains(pageRoots, first):
+		route = "/" + first
+		s.pages.ServeHTTP(answer, r)
+	default:
+		if methods := endpoints["/"+strings.ToLower(rest)]; methods != nil {
+			route = "/{tenant}/" + strings.ToLower(rest)
+		}
+		s.serveEndpoint(answer, r, first, "/"+rest)
+	}
+}
+
+// watched remembers the status, for metrics and for what to do after a panic.
+type watched struct {
+	http.ResponseWriter
+	status int
+	wrote  bool
+}
+
+// WriteHeader notes and passes on.
+func (w *watched) WriteHeader(status int) {
+	w.status, w.wrote = status, true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write passes on.
+func (w *watched) Write(b []byte) (int, error) {
+	w.wrote = true
+	return w.ResponseWriter.Write(b)
 }

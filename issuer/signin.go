@@ -1,6 +1,11 @@
 package issuer
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+
+	"github.com/ajar-access/ajar"
+)
 
 // mountPages enters the pages for people: /signin, /signout, /device, /account, /static/.
 func (s *Server) mountPages(*http.ServeMux) {}
@@ -23,7 +28,8 @@ type askFirst struct {
 func (s *Server) confirmed(*http.Request, *session, askFirst) bool { return false }
 
 // askTo shows the page "continue to {client} as {name}?": a form that posts the same query to the same address, with
-// what confirmed looks for, and a way to sign in as somebody else. Without it any page of the web could have a browser
+// what confirmed looks for, and a way to sign in as somebody else. The answer to that post sends the browser to
+// a.Redirect, which the page's form-action must allow, or some browsers stop there. Without it any page of the web could have a browser
 // that is signed in hand a code to whatever listens on the person's machine (RFC 8252, section 8.6).
 func (s *Server) askTo(w http.ResponseWriter, _ *http.Request, _ *session, _ askFirst) {
 	http.Error(w, "there is no page to ask on", http.StatusForbidden)
@@ -33,3 +39,6 @@ func (s *Server) askTo(w http.ResponseWriter, _ *http.Request, _ *session, _ ask
 func (s *Server) errorPage(w http.ResponseWriter, _ *http.Request, status int, text string) {
 	http.Error(w, text, status)
 }
+
+// passwordIsEnough refuses, as Unauthenticated, unless p may sign in with a password alone.
+func (s *Server) passwordIsEnough(context.Context, *ajar.Principal) error { return nil }
