@@ -299,7 +299,7 @@ func (b *Broker) Lease(ctx context.Context, who ajar.Caller, id ajar.LeaseID) (*
 	return l, nil
 }
 
-// Leases lists the leases that the caller may read, newest first.
+// Leases lists the leases that the caller may read, newest first below each scope, as Requests does.
 func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (out []*ajar.Lease, next string, err error) {
 	under, err := scope(f.Scope)
 	if err != nil {
@@ -311,8 +311,8 @@ func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (ou
 	}
 	err = b.view(ctx, who, func(t *txn) (err error) {
 		t.ownOnly(&sel)
-		out, next, err = list(t, sel, t.under(under), f.Page, func(l *ajar.Lease) (bool, error) {
-			return (!f.Live || l.Live(t.now) || l.LiveOn(t.now) > 0) && t.maySee(l.Requester, l.Policy), nil
+		out, next, err = t.seenLeases(sel, under, f.Page, func(l *ajar.Lease) bool {
+			return !f.Live || l.Live(t.now) || l.LiveOn(t.now) > 0
 		})
 		return err
 	})

@@ -88,7 +88,8 @@ func (b *Broker) Request(ctx context.Context, who ajar.Caller, id ajar.RequestID
 	return out, err
 }
 
-// Requests lists the requests that the caller may read, newest first.
+// Requests lists the requests that the caller may read, newest first below each scope: where all may be read that is the
+// one asked for; otherwise the caller's own come first, and then each scope that is open to them.
 func (b *Broker) Requests(ctx context.Context, who ajar.Caller, f RequestFilter) (out []*Outcome, next string, err error) {
 	under, err := scope(f.Policy)
 	if err != nil {
@@ -107,8 +108,8 @@ func (b *Broker) Requests(ctx context.Context, who ajar.Caller, f RequestFilter)
 	err = b.view(ctx, who, func(t *txn) error {
 		out = nil
 		t.ownOnly(&sel)
-		rs, more, err := list(t, sel, t.under(under), f.Page, func(r *ajar.Request) (bool, error) {
-			return (f.State == "" || r.Now(t.now) == f.State) && t.maySee(r.Requester, r.Policy), nil
+		rs, more, err := t.seenRequests(sel, under, f.Page, func(r *ajar.Request) bool {
+			return f.State == "" || r.Now(t.now) == f.State
 		})
 		next = more
 		for _, r := range rs {
