@@ -2,6 +2,7 @@ package ajar
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -86,4 +87,19 @@ type Batch struct {
 	First, Last int64
 	Head        []byte
 	Signature   []byte
+}
+
+// Matches reports whether f's fields besides times and positions select e, so that whoever follows the log need not look
+// because of an event that is not for them.
+func (f EventFilter) Matches(e *Event) bool {
+	switch {
+	case f.Scope != "" && f.Scope != Root && !f.Scope.Covers(e.Scope),
+		f.Caller != "" && !strings.EqualFold(string(f.Caller), string(e.Caller)),
+		f.Action != "" && !strings.EqualFold(string(f.Action), string(e.Action)),
+		f.Outcome != "" && f.Outcome != e.Outcome,
+		f.Corr != "" && f.Corr != e.Corr,
+		f.Request != "" && !strings.EqualFold(string(f.Request), string(e.Request)):
+		return false
+	}
+	return true
 }

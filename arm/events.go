@@ -127,7 +127,7 @@ func eventCursor(c *call, f *ajar.EventFilter) error {
 
 // eventsWithin reads events, and if there are none yet waits for some.
 func (s *Server) eventsWithin(ctx context.Context, c *call, f ajar.EventFilter, most time.Duration) ([]*ajar.Event, error) {
-	ch, stop, err := s.news.watch(c.who.Principal, anyEvent)
+	ch, stop, err := s.news.follow(c.who.Principal, f)
 	if err != nil {
 		return nil, err
 	}
@@ -147,9 +147,6 @@ func (s *Server) eventsWithin(ctx context.Context, c *call, f ajar.EventFilter, 
 
 // anyEvent is what a waiter for the log watches, in place of a request.
 const anyEvent ajar.RequestID = ""
-
-// Logged says that something was added to the activity log. It does not block.
-func (s *Server) Logged() { s.Changed(anyEvent) }
 
 func (s *Server) logKey(ctx context.Context, c *call, _ nothing) (*logKeyBody, error) {
 	newest, err := s.Broker.Events(ctx, c.who, ajar.EventFilter{Limit: 1})

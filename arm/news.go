@@ -3,6 +3,7 @@ package arm
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,8 +17,8 @@ import (
 type news struct {
 	stopping chan struct{}
 	mu       sync.Mutex
-	waiting  map[ajar.RequestID]map[chan struct{}]bool
-	who      map[ajar.PrincipalID]int // how many calls of one principal wait
+	waiting  map[ajar.RequestID]map[chan struct{}]*ajar.EventFilter // the filter, of who follows the log
+	who      map[ajar.PrincipalID]int                               // how many calls of one principal wait
 }
 
 // maxWaiting is how many calls of one principal may wait at a time. Each holds a connection and looks every second.
@@ -30,11 +31,27 @@ func (s *Server) Changed(ids ...ajar.RequestID) {
 	defer s.news.mu.Unlock()
 	for _, id := range ids {
 		for ch := range s.news.waiting[id] {
-			select {
-			case ch <- struct{}{}:
-			default: // told already
-			}
+			tell(ch)
 		}
+	}
+}
+
+// Logged says that events were added to the activity log, to those who follow it with a filter that they match. It does
+// not block.
+func (s *Server) Logged(events []ajar.Event) {
+	s.news.mu.Lock()
+	defer s.news.mu.Unlock()
+	for ch, f := range s.news.waiting[anyEvent] {
+		if slices.ContainsFunc(events, func(e ajar.Event) bool { return f.Matches(&e) }) {
+			tell(ch)
+		}
+	}
+}
+
+func tell(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default: // told already
 	}
 }
 
@@ -42,20 +59,29 @@ func (s *Server) Changed(ids ...ajar.RequestID) {
 func (s *Server) Stop() { close(s.news.stopping) }
 
 func (n *news) watch(who ajar.PrincipalID, id ajar.RequestID) (ch chan struct{}, stop func(), err error) {
+	return n.await(who, id, nil)
+}
+
+// follow is watch for who waits for events that f selects.
+func (n *news) follow(who ajar.PrincipalID, f ajar.EventFilter) (ch chan struct{}, stop func(), err error) {
+	return n.await(who, anyEvent, &f)
+}
+
+func (n *news) await(who ajar.PrincipalID, id ajar.RequestID, f *ajar.EventFilter) (ch chan struct{}, stop func(), err error) {
 	ch = make(chan struct{}, 1)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.waiting == nil {
-		n.waiting, n.who = map[ajar.RequestID]map[chan struct{}]bool{}, map[ajar.PrincipalID]int{}
+		n.waiting, n.who = map[ajar.RequestID]map[chan struct{}]*ajar.EventFilter{}, map[ajar.PrincipalID]int{}
 	}
 	if n.who[who] >= maxWaiting {
 		return nil, nil, ajar.Errorf(ajar.TooMany, "%d of your calls wait for news already; end some first", maxWaiting)
 	}
 	n.who[who]++
 	if n.waiting[id] == nil {
-		n.waiting[id] = map[chan struct{}]bool{}
+		n.waiting[id] = map[chan struct{}]*ajar.EventFilter{}
 	}
-	n.waiting[id][ch] = true
+	n.waiting[id][ch] = f
 	return ch, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()

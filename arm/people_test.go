@@ -357,7 +357,7 @@ func TestEventsFollow(t *testing.T) {
 	if err := r.Broker.Record(t.Context(), ajar.Event{Action: ajar.HostSkew, Outcome: ajar.Happened, Message: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	r.surface.Logged()
+	r.surface.Logged([]ajar.Event{{Action: ajar.HostSkew, Outcome: ajar.Happened}})
 	wg.Wait()
 }
 

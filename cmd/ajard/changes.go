@@ -9,7 +9,7 @@ import (
 )
 
 // changes is the store as the plane's parts see it: it notices which requests a committed Update touched, by themselves
-// or by their leases, whether it logged anything, and how many guards that lifted, and says so to who waits for it. It
+// or by their leases, what it logged, and how many guards that lifted, and says so to who waits for it. It
 // costs nothing when nobody listens and the database nothing at all.
 type changes struct {
 	ajar.Store
@@ -19,7 +19,7 @@ type changes struct {
 // listener is told after the commit; it must not block.
 type listener struct {
 	changed func(...ajar.RequestID)
-	logged  func()
+	logged  func([]ajar.Event)
 	lifted  func(guards int)
 }
 
@@ -42,8 +42,8 @@ func (c *changes) Update(ctx context.Context, fn func(ajar.Tx) error) error {
 	if len(t.requests) > 0 {
 		l.changed(t.requests...)
 	}
-	if t.logged {
-		l.logged()
+	if len(t.logged) > 0 {
+		l.logged(t.logged)
 	}
 	if t.lifted > 0 {
 		l.lifted(t.lifted)
@@ -55,7 +55,7 @@ func (c *changes) Update(ctx context.Context, fn func(ajar.Tx) error) error {
 type noting struct {
 	ajar.Tx
 	requests []ajar.RequestID
-	logged   bool
+	logged   []ajar.Event
 	lifted   int
 }
 
@@ -78,7 +78,7 @@ func (t *noting) note(id ajar.RequestID) {
 
 // Append implements ajar.Tx.
 func (t *noting) Append(e ajar.Event) error {
-	t.logged = true
+	t.logged = append(t.logged, e)
 	if e.Action == ajar.GuardLifted || e.Action == ajar.GuardRolledBack {
 		n, _ := strconv.Atoi(e.Details["count"]) // a host that tells later what the loop knows counts nothing
 		t.lifted += n
