@@ -164,7 +164,7 @@ func TestNobodyButTheLoopCallsApply(t *testing.T) {
 			}
 			dir := strings.Split(filepath.ToSlash(rel), "/")[0]
 			switch {
-			case drive[sel.Sel.Name] && len(call.Args) >= 3 && isCtx(call.Args[0]):
+			case drive[sel.Sel.Name] && len(call.Args) >= 3 && isCtx(call.Args[0]) && !isVault(sel.X):
 				found++
 				if dir != "enforce" && dir != "provider" && dir != "lab" && !strings.HasPrefix(rel, "cmd/ajar-agent") {
 					t.Errorf("%s calls %s: only the loop drives firewalls", rel, sel.Sel.Name)
@@ -184,6 +184,12 @@ func TestNobodyButTheLoopCallsApply(t *testing.T) {
 	if found < 4 {
 		t.Fatalf("only %d calls found; this test looks in the wrong place", found)
 	}
+}
+
+// isVault reports whether e is where secrets are kept, which change, too.
+func isVault(e ast.Expr) bool {
+	sel, ok := e.(*ast.SelectorExpr)
+	return ok && sel.Sel.Name == "Vault"
 }
 
 func isCtx(e ast.Expr) bool {
