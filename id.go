@@ -43,7 +43,7 @@ func ParseID(s string) (ID, error) {
 			return "", Errorf(Invalid, "resource id %q has an empty or relative segment", s)
 		}
 		for _, r := range seg {
-			if r < 0x20 || r == 0x7f || r == 0xfffd || strings.ContainsRune(`?#%\`, r) {
+			if r < 0x20 || r == 0x7f || r == 0xfffd || r == '?' || r == '#' || r == '%' || r == '\\' {
 				return "", Errorf(Invalid, "resource id %q contains a character that ids cannot have", s)
 			}
 		}
@@ -55,7 +55,7 @@ func ParseID(s string) (ID, error) {
 func (s ID) Key() string { return strings.ToLower(string(s)) }
 
 // Equal reports whether both name the same thing.
-func (s ID) Equal(t ID) bool { return s.Key() == t.Key() }
+func (s ID) Equal(t ID) bool { return s == t || s.Key() == t.Key() }
 
 // Covers reports whether t is s or lies below it, without regard to case, on whole segments.
 func (s ID) Covers(t ID) bool {
@@ -104,11 +104,8 @@ func (s ID) Group() ID {
 
 // Name is the last segment.
 func (s ID) Name() string {
-	segs := s.segments()
-	if len(segs) == 0 {
-		return ""
-	}
-	return segs[len(segs)-1]
+	t := strings.Trim(string(s), "/")
+	return t[strings.LastIndexByte(t, '/')+1:]
 }
 
 // Type is the resource type, namespace included, such as Microsoft.Compute/virtualMachines; "" when s is no
@@ -133,7 +130,8 @@ func (s ID) Type() string {
 
 // IsMachine reports whether s names a virtual machine in a resource group, which is how every target is named.
 func (s ID) IsMachine() bool {
-	return s.Group() != "" && strings.EqualFold(s.Type(), "Microsoft.Compute/virtualMachines") && len(s.segments()) == 8
+	return strings.Count(strings.Trim(string(s), "/"), "/") == 7 && s.Subscription() != "" && s.ResourceGroup() != "" &&
+		strings.EqualFold(s.Type(), "Microsoft.Compute/virtualMachines")
 }
 
 func (s ID) segments() []string {
@@ -145,11 +143,13 @@ func (s ID) segments() []string {
 }
 
 func (s ID) after(word string) string {
-	segs := s.segments()
-	for i := 0; i+1 < len(segs); i += 2 {
-		if strings.EqualFold(segs[i], word) {
-			return segs[i+1]
+	i, next := 0, false
+	for seg := range strings.SplitSeq(strings.Trim(string(s), "/"), "/") {
+		if next {
+			return seg
 		}
+		next = i%2 == 0 && strings.EqualFold(seg, word)
+		i++
 	}
 	return ""
 }
