@@ -20,10 +20,10 @@ import (
 
 // machine is an emulated computer that runs.
 type machine struct {
-	dir string
-	cmd *exec.Cmd
-	qmp *talk
-	qga *talk
+	image, payload, dir string
+	cmd                 *exec.Cmd
+	qmp                 *talk
+	qga                 *talk
 
 	mu   sync.Mutex
 	gone chan struct{}
@@ -35,39 +35,51 @@ const (
 	mac   = "52:54:00:61:6a:61"
 )
 
-// start switches the computer on. Its disk forgets everything when the program ends.
-func start(ctx context.Context, image, payload, dir string) (*machine, error) {
-	m := &machine{dir: dir, gone: make(chan struct{})}
+// build puts a computer together, with a disk of its own that is gone with dir.
+func build(image, payload, dir string) (*machine, error) {
+	m := &machine{image: image, payload: payload, dir: dir}
+	out, err := exec.Command("cp", "--sparse=always", "--reflink=auto", filepath.Join(image, "root.img"), m.disk()).CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("copy the disk: %w: %s", err, out)
+	}
+	return m, nil
+}
+
+func (m *machine) disk() string { return filepath.Join(m.dir, "disk") }
+
+// start switches the computer on. It switches itself off where it would begin anew: an emulator that does is slow.
+func (m *machine) start(ctx context.Context) error {
 	accel := "tcg"
 	if a := os.Getenv("ACCEL"); a != "" {
 		accel = a
 	}
+	m.gone = make(chan struct{})
+	_, _ = os.Remove(filepath.Join(m.dir, "qmp")), os.Remove(filepath.Join(m.dir, "qga"))
 	args := []string{
 		"-nodefaults", "-display", "none", "-machine", "q35,accel=" + accel, "-m", "1024", "-smp", "1",
-		"-global", "ICH9-LPC.disable_s3=0", "-rtc", "base=utc,clock=host",
-		"-kernel", filepath.Join(image, "vmlinuz"), "-initrd", filepath.Join(image, "initrd"),
+		"-global", "ICH9-LPC.disable_s3=0", "-rtc", "base=utc,clock=host", "-action", "reboot=shutdown",
+		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"),
 		"-append", "root=/dev/vda ro console=ttyS0 net.ifnames=0 loglevel=5 mitigations=off audit=0",
-		"-drive", "file=" + filepath.Join(image, "root.img") + ",format=raw,if=virtio,snapshot=on",
-		"-drive", "file=" + payload + ",format=raw,if=virtio,readonly=on",
+		"-drive", "file=" + m.disk() + ",format=raw,if=virtio",
+		"-drive", "file=" + m.payload + ",format=raw,if=virtio,readonly=on",
 		"-netdev", "tap,id=net,ifname=" + iface + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=net,mac=" + mac,
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-		"-chardev", "socket,id=qga,server=on,wait=off,path=" + filepath.Join(dir, "qga"),
+		"-chardev", "socket,id=qga,server=on,wait=off,path=" + filepath.Join(m.dir, "qga"),
 		"-device", "virtserialport,chardev=qga,name=org.qemu.guest_agent.0",
-		"-qmp", "unix:" + filepath.Join(dir, "qmp") + ",server=on,wait=off",
-		"-serial", "file:" + filepath.Join(dir, "console"),
+		"-qmp", "unix:" + filepath.Join(m.dir, "qmp") + ",server=on,wait=off",
+		"-serial", "file:" + filepath.Join(m.dir, "console"),
 	}
 	m.cmd = exec.Command("qemu-system-x86_64", args...)
-	m.cmd.Env = append(os.Environ(), "TMPDIR=/var/tmp") // a disk's changes do not belong into memory
-	out, err := os.Create(filepath.Join(dir, "qemu"))
+	out, err := os.Create(filepath.Join(m.dir, "qemu"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer out.Close()
 	m.cmd.Stdout, m.cmd.Stderr = out, out
 	if err := m.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	go func() { _ = m.cmd.Wait(); close(m.gone) }()
+	go func(cmd *exec.Cmd, gone chan struct{}) { _ = cmd.Wait(); close(gone) }(m.cmd, m.gone)
 	if m.qmp, err = m.dial(ctx, "qmp"); err == nil {
 		var greeting json.RawMessage
 		if err = m.qmp.dec.Decode(&greeting); err == nil {
@@ -80,14 +92,27 @@ func start(ctx context.Context, image, payload, dir string) (*machine, error) {
 	if err != nil {
 		m.stop()
 		b, _ := os.ReadFile(out.Name())
-		return nil, fmt.Errorf("qemu: %w\n%s", err, b)
+		return fmt.Errorf("qemu: %w\n%s", err, b)
 	}
-	return m, nil
+	return nil
 }
 
+// stop cuts the power.
 func (m *machine) stop() {
 	_ = m.cmd.Process.Kill() // it may be gone already
 	<-m.gone
+}
+
+// again waits until the computer has gone down, and switches it on.
+func (m *machine) again(ctx context.Context, limit time.Duration) error {
+	select {
+	case <-m.gone:
+		return m.start(ctx)
+	case <-time.After(limit):
+		return fmt.Errorf("it does not go down; its console:\n%s", m.console())
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // console is the end of what the machine's kernel said.

@@ -10,9 +10,16 @@ import (
 	"time"
 )
 
+// Ways to put the machine to sleep, and how long past a deadline it sleeps.
+const (
+	byKernel  = "echo mem >/sys/power/state"
+	bySystemd = "systemctl suspend"
+	overslept = 5 * time.Second
+)
+
 // suspend puts the machine to sleep and wakes it after a deadline, with who may at the door all the time.
-func (p *proof) suspend(ctx context.Context, end time.Time, after time.Duration) (woken time.Time, in, out *prober, err error) {
-	if err := p.m.launch(ctx, "echo deep >/sys/power/mem_sleep; echo mem >/sys/power/state"); err != nil {
+func (p *proof) suspend(ctx context.Context, by string, end time.Time) (woken time.Time, in, out *prober, err error) {
+	if err := p.m.launch(ctx, by); err != nil {
 		return woken, nil, nil, err
 	}
 	err = eventually(ctx, 2*time.Minute, "the machine sleeps", func() (bool, error) {
@@ -25,7 +32,7 @@ func (p *proof) suspend(ctx context.Context, end time.Time, after time.Duration)
 	if time.Now().After(end) {
 		return woken, nil, nil, errors.New("this machine is too slow: the opening was over before it slept")
 	}
-	if err := pass(ctx, end.Add(after)); err != nil {
+	if err := pass(ctx, end.Add(overslept)); err != nil {
 		return woken, nil, nil, err
 	}
 	// At the door when it wakes; not before, or what was sent while it slept would come in bulk.
@@ -48,7 +55,7 @@ func (p *proof) slept(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	woken, in, out, err := p.suspend(ctx, end, 5*time.Second)
+	woken, in, out, err := p.suspend(ctx, byKernel, end)
 	if err != nil {
 		return "", err
 	}
@@ -86,6 +93,9 @@ func (p *proof) slept(ctx context.Context) (string, error) {
 
 // breakGlass opens from the host itself and returns the end by our clock, to the second.
 func (p *proof) breakGlass(ctx context.Context, span time.Duration) (end time.Time, err error) {
+	if _, err := p.m.do(ctx, "systemctl disable -q --now ajard"); err != nil {
+		return end, err
+	}
 	began := time.Now()
 	_, err = p.m.do(ctx, fmt.Sprintf("ajar-agent break-glass %d --from %s --for %s --reason 'the plane is down'", guarded, asker, span))
 	if err == nil && !knock(ctx, asker, guarded) {
@@ -96,32 +106,57 @@ func (p *proof) breakGlass(ctx context.Context, span time.Duration) (end time.Ti
 
 // sleptAlone measures what a host's kernel does that nobody looks after.
 func (p *proof) sleptAlone(ctx context.Context) (string, error) {
+	left, err := p.sleepWithoutAgent(ctx, byKernel)
+	if err != nil {
+		return "", err
+	}
+	if left == 0 {
+		return "nobody was let in after it woke: the kernel's timeout counts sleep", nil
+	}
+	return fmt.Sprintf("the kernel's timeout stood still: let in until %.1f s after the wake-up, which was %s after the deadline", left.Seconds(), overslept), nil
+}
+
+// sleptTended is the same where systemd put the machine to sleep: it runs a unit of ours when the machine wakes.
+func (p *proof) sleptTended(ctx context.Context) (string, error) {
+	left, err := p.sleepWithoutAgent(ctx, bySystemd)
+	if err != nil {
+		return "", err
+	}
+	took, err := p.m.do(ctx, `us() { systemctl show -P $1 ajar-agent-wake; }
+[ "$(us Result)" = success ] && echo $(( ($(us ExecMainExitTimestampMonotonic) - $(us ExecMainStartTimestampMonotonic)) / 1000 ))`)
+	if err != nil {
+		return "", fmt.Errorf("the unit did not run; let in until %s after the wake-up: %w", left, err)
+	}
+	return fmt.Sprintf("the unit took %s ms; let in until %s after the wake-up", took, ms(left)), nil
+}
+
+// sleepWithoutAgent returns for how long after the wake-up somebody was let in.
+func (p *proof) sleepWithoutAgent(ctx context.Context, by string) (left time.Duration, err error) {
 	span := 20*time.Second + p.pace/3
 	end, err := p.breakGlass(ctx, span)
 	if err != nil {
-		return "", err
+		return 0, err
 	}
 	if _, err := p.m.do(ctx, "systemctl kill -s KILL ajar-agent; systemctl stop ajar-agent"); err != nil {
-		return "", err
+		return 0, err
 	}
-	woken, in, out, err := p.suspend(ctx, end, 5*time.Second)
-	if err != nil {
-		return "", err
+	woken, in, out, err := p.suspend(ctx, by, end)
+	if err == nil {
+		err = pass(ctx, time.Now().Add(span))
+		in.stop()
+		out.stop()
 	}
-	err = pass(ctx, time.Now().Add(span))
-	in.stop()
-	out.stop()
 	_, again := p.m.do(ctx, "systemctl start ajar-agent")
 	if err := errors.Join(err, again); err != nil {
-		return "", err
+		return 0, err
 	}
 	if len(out.in) > 0 {
-		return "", fmt.Errorf("a stranger got in %d times", len(out.in))
+		return 0, fmt.Errorf("a stranger got in %d times", len(out.in))
 	}
-	if in.last().IsZero() {
-		return "nobody was let in after it woke: the kernel's timeout counts sleep", nil
+	if last := in.last(); !last.IsZero() {
+		left = last.Sub(woken)
 	}
-	return fmt.Sprintf("the kernel's timeout stood still: let in until %.1f s after the wake-up, which was 5 s after the deadline", in.last().Sub(woken).Seconds()), p.shut(ctx)
+	return left, p.shut(ctx)
 }
 
 // heard starts the plane again and looks for what happened meanwhile.
