@@ -14,13 +14,14 @@ type Target struct {
 	Location  string
 	OS        string // Linux or Windows
 	Addresses []netip.Addr
-	Login     string       // user name for the ssh line; "" = the caller's own
-	SSHPort   uint16       // 0 = 22
-	Source    string       // "person", or the provider whose listing made it
-	Finding   Finding      `json:",omitzero"` // what listings say of it
-	Endpoints []EndpointID // where its rules are enforced; empty until a host joins
-	Policies  []ID         // which policies name it, so that a host that joins finds what it must guard
-	Kept      []Flow       // what a host that was removed keeps closed until somebody releases it (unguard: keep)
+	Login     string            // user name for the ssh line; "" = the caller's own
+	SSHPort   uint16            // 0 = 22
+	Tags      map[string]string `json:",omitempty"` // whatever people sort machines by
+	Source    string            // "person", or the provider whose listing made it
+	Finding   Finding           `json:",omitzero"` // what listings say of it
+	Endpoints []EndpointID      // where its rules are enforced; empty until a host joins
+	Policies  []ID              // which policies name it, so that a host that joins finds what it must guard
+	Kept      []Flow            // what a host that was removed keeps closed until somebody releases it (unguard: keep)
 	Created   time.Time
 	Removed   time.Time // set while the last leases of a removed target are closed
 }

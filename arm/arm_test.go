@@ -58,7 +58,7 @@ func newRig(t testing.TB) *rig {
 	h.Memory, h.Time = 64, 1
 	r := &rig{Plane: p, t: t, log: logged}
 	r.auth = authn.New(authn.Config{Store: p.Store, Clock: p.Now, Hasher: h})
-	r.surface = New(Config{Broker: p.Broker, Auth: r.auth, Clock: p.Now, Log: log, PublicURL: "https://ajar.example.com", CA: []byte("-----BEGIN CERTIFICATE-----\n")})
+	r.surface = New(Config{Broker: p.Broker, Auth: r.auth, Clock: p.Now, Log: log, PublicURL: "https://ajar.example.com", Tenant: ajar.Tenant{ID: "0f3c2b1a-7d6e-4c5b-9a80-91f2e3d4c5b6", Name: "Example", Domain: "example.org"}, CA: []byte("-----BEGIN CERTIFICATE-----\n")})
 	r.server = httptest.NewUnstartedServer(r.surface)
 	r.server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	r.server.StartTLS()
@@ -354,7 +354,7 @@ func TestVersionsMethodsAndPaths(t *testing.T) {
 		{"PATCH", p + v, 405, "MethodNotAllowed", "DELETE, GET, PUT"},
 		{"PUT", "/ajar/v1/login", 405, "MethodNotAllowed", "POST"},
 		{"GET", "/", 404, "InvalidResourceType", ""},
-		{"GET", "/subscriptions/x", 404, "InvalidResourceType", ""},
+		{"GET", "/subscriptions/x/frobnicate", 404, "InvalidResourceType", ""},
 		{"POST", "/providers/Microsoft.Security/jitNetworkAccessPolicies/default/initiate" + v, 404, "InvalidResourceType", ""},
 		{"POST", p + "/frobnicate" + v, 404, "InvalidResourceType", ""},
 		{"GET", "/ajar/v2/me", 404, "InvalidResourceType", ""},
@@ -381,11 +381,13 @@ func TestVersionsMethodsAndPaths(t *testing.T) {
 func TestWithoutATokenNothingIsAnswered(t *testing.T) {
 	r := newRig(t)
 	p := string(r.Policy("default", r.Machine("vm1")))
-	open := map[string]bool{"/ajar/v1/login": true, "/ajar/v1/ca": true}
+	open := map[string]bool{"/ajar/v1/login": true, "/ajar/v1/ca": true, "/metadata/endpoints": true}
 	for _, l := range [][]route{
 		r.surface.policyRoutes(), r.surface.requestRoutes(), r.surface.leaseRoutes(), r.surface.sessionRoutes(), r.surface.tokenRoutes(),
 		r.surface.principalRoutes(), r.surface.targetRoutes(), r.surface.hostRoutes(), r.surface.roleRoutes(), r.surface.denyRoutes(),
-		r.surface.managementGroupRoutes(), r.surface.eventRoutes(),
+		r.surface.managementGroupRoutes(), r.surface.eventRoutes(), r.surface.metadataRoutes(), r.surface.tenantRoutes(),
+		r.surface.subscriptionRoutes(), r.surface.resourceGroupRoutes(), r.surface.resourceRoutes(), r.surface.providerRoutes(),
+		r.surface.armManagementGroupRoutes(),
 	} {
 		for _, rt := range l {
 			if open[rt.pattern] {

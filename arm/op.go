@@ -187,7 +187,7 @@ func expected(kind string) string {
 // reply writes an answer: compact JSON without a line's end, as Azure does, with its length.
 func reply(w http.ResponseWriter, status int, body any) {
 	h := w.Header()
-	if _, empty := body.(nothing); empty || body == nil {
+	if _, empty := body.(nothing); empty || body == nil || status == http.StatusNoContent {
 		if status != http.StatusNoContent {
 			h["Content-Length"] = []string{"0"}
 		}

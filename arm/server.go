@@ -104,6 +104,13 @@ func New(c Config) *Server {
 		s.denyRoutes(),
 		s.managementGroupRoutes(),
 		s.eventRoutes(),
+		s.metadataRoutes(),
+		s.tenantRoutes(),
+		s.subscriptionRoutes(),
+		s.resourceGroupRoutes(),
+		s.resourceRoutes(),
+		s.providerRoutes(),
+		s.armManagementGroupRoutes(),
 	)
 	return s
 }

@@ -21,14 +21,15 @@ func (s *Server) targetRoutes() []route {
 }
 
 type targetBody struct {
-	ID        ajar.ID      `json:"id"`
-	Name      string       `json:"name"`
-	Location  string       `json:"location,omitempty"`
-	OS        string       `json:"os,omitempty"`
-	Addresses []netip.Addr `json:"addresses,omitempty"`
-	Login     string       `json:"login,omitempty"`
-	SSHPort   uint16       `json:"sshPort,omitempty"`
-	Source    string       `json:"source,omitempty"` // "person", or the provider whose listing found it
+	ID        ajar.ID           `json:"id"`
+	Name      string            `json:"name"`
+	Location  string            `json:"location,omitempty"`
+	OS        string            `json:"os,omitempty"`
+	Addresses []netip.Addr      `json:"addresses,omitempty"`
+	Login     string            `json:"login,omitempty"`
+	SSHPort   uint16            `json:"sshPort,omitempty"`
+	Tags      map[string]string `json:"tags,omitempty"`
+	Source    string            `json:"source,omitempty"` // "person", or the provider whose listing found it
 
 	FoundIn ajar.ID    `json:"foundIn,omitempty"` // what that listing covers
 	Missing *time.Time `json:"missing,omitempty"` // when it lacked the machine for the first time
@@ -72,17 +73,18 @@ type offeredPort struct {
 }
 
 type targetIn struct {
-	Location  wireText `json:"location"`
-	OS        wireText `json:"os"`
-	Addresses []string `json:"addresses"`
-	Login     wireText `json:"login"`
-	SSHPort   wireInt  `json:"sshPort"`
+	Location  wireText          `json:"location"`
+	OS        wireText          `json:"os"`
+	Addresses []string          `json:"addresses"`
+	Login     wireText          `json:"login"`
+	SSHPort   wireInt           `json:"sshPort"`
+	Tags      map[string]string `json:"tags"` // left out or null: as they are
 }
 
 func showTarget(t *ajar.Target) targetBody {
 	return targetBody{
 		ID: t.ID, Name: t.ID.Name(), Location: t.Location, OS: t.OS, Addresses: t.Addresses, Login: t.Login,
-		SSHPort: t.SSHPort, Source: t.Source, Created: rfc(t.Created), Removed: rfc(t.Removed),
+		SSHPort: t.SSHPort, Tags: t.Tags, Source: t.Source, Created: rfc(t.Created), Removed: rfc(t.Removed),
 		FoundIn: t.Finding.Scope, Missing: rfc(t.Finding.Missing), Kept: t.Finding.Kept, Clash: t.Finding.Clash.Provider,
 	}
 }
@@ -183,7 +185,7 @@ func (s *Server) putTarget(ctx context.Context, c *call, in targetIn) (*targetBo
 	if err != nil {
 		return nil, err
 	}
-	t := ajar.Target{ID: id, Location: string(in.Location), OS: string(in.OS), Login: string(in.Login), Source: "person"}
+	t := ajar.Target{ID: id, Location: string(in.Location), OS: string(in.OS), Login: string(in.Login), Tags: in.Tags, Source: "person"}
 	if in.SSHPort.set && in.SSHPort.n != 0 {
 		if t.SSHPort, err = in.SSHPort.port("sshPort"); err != nil {
 			return nil, bad("sshPort is %d; it must be between 1 and 65535", in.SSHPort.n)

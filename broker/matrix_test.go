@@ -26,10 +26,11 @@ var letters = map[ajar.RoleID]string{
 // Who may, as sets of those letters. Everybody is whoever is signed in, for themselves.
 const (
 	everybody = "*"
-	all       = "O C"                   // roles that hold everything but access
-	readers   = "O C R U B mr mc lr lc" // */read
-	security  = "sr sa sm"              // Microsoft.Security/*/read and more
-	authz     = "sr sa sm vc nc"        // Microsoft.Authorization/*/read
+	all       = "O C"                                              // roles that hold everything but access
+	readers   = "O C R U B mr mc lr lc"                            // */read
+	security  = "sr sa sm"                                         // Microsoft.Security/*/read and more
+	authz     = "sr sa sm vc nc"                                   // Microsoft.Authorization/*/read
+	holders   = readers + " " + security + " vc nc vu va vl jr ja" // whoever may read anything at all
 )
 
 var errNothing = ajar.Errorf(ajar.Forbidden, "the list is empty")
@@ -171,6 +172,17 @@ var verbs = []struct {
 		return first(m.b.DeleteManagementGroup(ctx, m.who, "/providers/Microsoft.Management/managementGroups/old"))
 	}},
 	{"ManagementGroups", readers + " sr sa", func(m *bench) error { return seen(m.b.ManagementGroups(ctx, m.who, broker.Page{})) }},
+	{"ManagementGroup", readers + " sr sa", func(m *bench) error {
+		return first(m.b.ManagementGroup(ctx, m.who, "/providers/Microsoft.Management/managementGroups/old"))
+	}},
+
+	{"Subscriptions", holders, func(m *bench) error { return seen(m.b.Subscriptions(ctx, m.who, broker.Page{})) }},
+	{"Subscription", holders, func(m *bench) error { return first(m.b.Subscription(ctx, m.who, group.Subscription())) }},
+	{"Locations", holders, func(m *bench) error { return first(m.b.Locations(ctx, m.who, group)) }},
+	{"ResourceGroups", holders, func(m *bench) error { return seen(m.b.ResourceGroups(ctx, m.who, group.Subscription(), broker.Page{})) }},
+	{"ResourceGroup", holders, func(m *bench) error { return first(m.b.ResourceGroup(ctx, m.who, group)) }},
+	{"AgreeToResourceGroup", all, func(m *bench) error { return first(m.b.AgreeToResourceGroup(ctx, m.who, group)) }},
+
 	{"Events", readers, func(m *bench) error { return first(m.b.Events(ctx, m.who, ajar.EventFilter{})) }},
 	{"Batches", readers, func(m *bench) error { return first(m.b.Batches(ctx, m.who, 0, 1)) }},
 }

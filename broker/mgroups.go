@@ -205,3 +205,20 @@ func (b *Broker) ManagementGroups(ctx context.Context, who ajar.Caller, page Pag
 	})
 	return out, next, err
 }
+
+// ManagementGroup reads one management group (ManagementGroupRead).
+func (b *Broker) ManagementGroup(ctx context.Context, who ajar.Caller, id ajar.ID) (out *ajar.ManagementGroup, err error) {
+	if id, err = ajarID(id); err != nil {
+		return nil, err
+	}
+	err = b.view(ctx, who, func(t *txn) error {
+		if err := t.need(ajar.ManagementGroupRead, id); err != nil {
+			return err
+		}
+		if out, err = t.managementGroup(id); err == nil && out == nil {
+			err = &ajar.Error{Kind: ajar.NotFound, Code: "NotFound", Msg: "there is no management group " + id.Name()}
+		}
+		return err
+	})
+	return out, err
+}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 	"strings"
@@ -130,10 +131,6 @@ func (b *Broker) ResourceGroups(ctx context.Context, who ajar.Caller, sub string
 
 // ResourceGroup is one of ResourceGroups.
 func (b *Broker) ResourceGroup(ctx context.Context, who ajar.Caller, id ajar.ID) (out ResourceGroup, err error) {
-	return b.resourceGroup(ctx, who, ajar.ResourceGroupRead, id)
-}
-
-func (b *Broker) resourceGroup(ctx context.Context, who ajar.Caller, action ajar.Action, id ajar.ID) (out ResourceGroup, err error) {
 	id, err = ajar.ParseID(string(id))
 	if err == nil && !id.Group().Equal(id) {
 		err = ajar.Errorf(ajar.Invalid, "%.200q is not the id of a resource group (/subscriptions/{s}/resourceGroups/{g})", id)
@@ -141,7 +138,7 @@ func (b *Broker) resourceGroup(ctx context.Context, who ajar.Caller, action ajar
 	if err != nil {
 		return out, err
 	}
-	err = b.look(ctx, who, known(action, id), func(d *directory, _ func(ajar.ID) bool) error {
+	err = b.look(ctx, who, known(ajar.ResourceGroupRead, id), func(d *directory, _ func(ajar.ID) bool) error {
 		s, err := d.at(strings.ToLower(id.Subscription()))
 		if err != nil {
 			return err
@@ -238,4 +235,20 @@ func pageOf[A, B any](all []A, page Page, key func(A) string, show func(A) (B, b
 		out = append(out, b)
 	}
 	return out, "", nil
+}
+
+// AgreeToResourceGroup gives the resource group that scripts make before they put anything into it
+// (ResourceGroupWrite). Nothing is kept: a group is there when something lies in it, so one that is not there is
+// refused with where it would come from.
+func (b *Broker) AgreeToResourceGroup(ctx context.Context, who ajar.Caller, id ajar.ID) (out ResourceGroup, err error) {
+	err = b.view(ctx, who, func(t *txn) error { return t.need(ajar.ResourceGroupWrite, id) })
+	if err != nil {
+		return out, err
+	}
+	out, err = b.ResourceGroup(ctx, who, id)
+	if errors.Is(err, ajar.NotFound) {
+		err = &ajar.Error{Kind: ajar.Conflict, Code: "ResourceGroupIsDerived",
+			Msg: "Resource group '" + id.Name() + "' is not there. Groups are not made: one is there as soon as a machine, a policy or a role assignment lies in it."}
+	}
+	return out, err
 }

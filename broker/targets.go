@@ -14,7 +14,8 @@ import (
 // maxAddresses bounds the addresses of one machine.
 const maxAddresses = 64
 
-// PutTarget creates or changes a machine (MachineWrite). Which hosts and policies belong to it is kept.
+// PutTarget creates or changes a machine (MachineWrite). Which hosts and policies belong to it is kept, and so are its
+// tags if m has none at all, as clients that know of none have it.
 func (b *Broker) PutTarget(ctx context.Context, who ajar.Caller, m ajar.Target) (*ajar.Target, error) {
 	bad := checkTarget(&m)
 	var out *ajar.Target
@@ -41,6 +42,9 @@ func (t *txn) putTarget(m ajar.Target) (*ajar.Target, error) {
 	if old != nil {
 		m.Stamp, m.Endpoints, m.Policies, m.Created, m.Source = old.Stamp, old.Endpoints, old.Policies, old.Created, old.Source
 		m.Kept, m.Finding = old.Kept, old.Finding
+		if m.Tags == nil {
+			m.Tags = old.Tags
+		}
 		if err := keepFound(&m, old); err != nil {
 			return nil, err
 		}
@@ -89,6 +93,9 @@ func checkTarget(m *ajar.Target) (err error) {
 	if len(m.Login) > 64 || strings.HasPrefix(m.Login, "-") || strings.Trim(m.Login, `abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@\+-`) != "" {
 		return ajar.Errorf(ajar.Invalid, "the login name may hold letters, digits and . _ @ \\ + -, may not begin with - and may be 64 bytes long")
 	}
+	if err := checkTags(m.Tags); err != nil {
+		return err
+	}
 	if len(m.Addresses) > maxAddresses {
 		return ajar.Errorf(ajar.Invalid, "a machine has at most %d addresses", maxAddresses)
 	}
@@ -98,6 +105,37 @@ func checkTarget(m *ajar.Target) (err error) {
 			return ajar.Errorf(ajar.Invalid, "address %d of the machine is not one that it can be reached at", i+1)
 		}
 		m.Addresses[i] = a.Unmap()
+	}
+	return nil
+}
+
+// The bounds of tags, which are Azure's.
+const (
+	maxTags     = 50
+	maxTagName  = 512
+	maxTagValue = 256
+)
+
+func checkTags(tags map[string]string) error {
+	if len(tags) > maxTags {
+		return ajar.Errorf(ajar.Invalid, "%d tags; at most %d are taken", len(tags), maxTags)
+	}
+	seen := map[string]bool{}
+	for name, value := range tags {
+		if err := word("the name of a tag", name, maxTagName); err != nil {
+			return err
+		}
+		if name == "" || strings.ContainsAny(name, `<>%&\?/`) {
+			return ajar.Errorf(ajar.Invalid, `the name of a tag is %.60q; it is some text without any of <>%%&\?/`, name)
+		}
+		key := strings.ToLower(name)
+		if seen[key] {
+			return ajar.Errorf(ajar.Invalid, "the tag %.60q is there twice, but for capitals", name)
+		}
+		seen[key] = true
+		if err := text("the value of a tag", value, maxTagValue); err != nil {
+			return err
+		}
 	}
 	return nil
 }

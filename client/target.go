@@ -12,20 +12,21 @@ import (
 
 // Target is a machine that access can be asked for, with what is known of its host and which policies name it.
 type Target struct {
-	ID        ajar.ID      `json:"id"`
-	Name      string       `json:"name"`
-	Location  string       `json:"location,omitempty"`
-	OS        string       `json:"os,omitempty"`
-	Addresses []netip.Addr `json:"addresses,omitempty"`
-	Login     string       `json:"login,omitempty"`   // user name for ssh; "" = the caller's own
-	SSHPort   uint16       `json:"sshPort,omitempty"` // 0 = 22
-	Source    string       `json:"source,omitempty"`  // "person", or the provider whose listing found it
-	FoundIn   ajar.ID      `json:"foundIn,omitempty"`
-	Missing   time.Time    `json:"missing,omitzero"` // when that listing lacked it for the first time
-	Kept      string       `json:"kept,omitempty"`   // why it stays all the same
-	Clash     string       `json:"clash,omitempty"`  // another provider that lists it, and changes nothing of it
-	Created   time.Time    `json:"created,omitzero"`
-	Removed   time.Time    `json:"removed,omitzero"`
+	ID        ajar.ID           `json:"id"`
+	Name      string            `json:"name"`
+	Location  string            `json:"location,omitempty"`
+	OS        string            `json:"os,omitempty"`
+	Addresses []netip.Addr      `json:"addresses,omitempty"`
+	Login     string            `json:"login,omitempty"`   // user name for ssh; "" = the caller's own
+	SSHPort   uint16            `json:"sshPort,omitempty"` // 0 = 22
+	Tags      map[string]string `json:"tags,omitempty"`
+	Source    string            `json:"source,omitempty"` // "person", or the provider whose listing found it
+	FoundIn   ajar.ID           `json:"foundIn,omitempty"`
+	Missing   time.Time         `json:"missing,omitzero"` // when that listing lacked it for the first time
+	Kept      string            `json:"kept,omitempty"`   // why it stays all the same
+	Clash     string            `json:"clash,omitempty"`  // another provider that lists it, and changes nothing of it
+	Created   time.Time         `json:"created,omitzero"`
+	Removed   time.Time         `json:"removed,omitzero"`
 
 	Host     *HostState `json:"host,omitempty"` // nil until a host joined
 	Policies []Offer    `json:"policies,omitempty"`

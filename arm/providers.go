@@ -1,0 +1,159 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+)
+
+func (s *Server) providerRoutes() []route {
+	const sub = "/subscriptions/{s}/providers"
+	return []route{
+		{http.MethodGet, "/providers", beside, op(200, s.listProviders), says("Lists the namespaces of resource types there are.", "", "$top", "$expand")},
+		{http.MethodGet, "/providers/{ns}", beside, op(200, s.getProvider), says("Shows a namespace's resource types and the api-versions to ask for them with.", "", "$expand")},
+		{http.MethodGet, sub, beside, op(200, s.listProviders), says("Lists the namespaces of resource types there are.", ajar.SubscriptionRead, "$top", "$expand")},
+		{http.MethodGet, sub + "/{ns}", beside, op(200, s.getProvider), says("Shows a namespace's resource types, their locations and the api-versions to ask for them with.", ajar.SubscriptionRead, "$expand")},
+		{http.MethodPost, sub + "/{ns}/register", beside, op(200, s.getProvider), says("Agrees that a namespace is registered, as all of them always are.", ajar.SubscriptionRead)},
+	}
+}
+
+// resourceType is a type of a namespace with the api-versions that clients may choose among. The first one without a
+// "preview" is what az takes, so that is one whose answers are served here; locations stands in the place of all types
+// that lie below it.
+type resourceType struct {
+	name     string
+	located  bool
+	versions string
+}
+
+// namespaces are the resource types there are, by namespace. Versions beyond these are taken as well, but for policies.
+var namespaces = []struct {
+	name  string
+	types []resourceType
+}{
+	{"Microsoft.Security", []resourceType{
+		{"locations", false, "2020-01-01 2015-06-01-preview"},
+		{"locations/jitNetworkAccessPolicies", true, "2020-01-01 2015-06-01-preview"},
+		{"jitNetworkAccessPolicies", true, "2020-01-01 2015-06-01-preview"},
+		{"assessments", false, "2021-06-01 2020-01-01 2019-01-01-preview"},
+		{"pricings", false, "2024-01-01 2023-01-01 2022-03-01 2018-06-01"},
+	}},
+	{"Microsoft.Compute", []resourceType{
+		{"virtualMachines", true, "2024-07-01 2024-03-01 2023-09-01 2023-03-01 2022-11-01 2022-08-01 2021-11-01 2021-07-01 2020-12-01 2020-06-01 2019-12-01 2019-07-01"},
+	}},
+	{"Microsoft.Network", []resourceType{
+		{"networkInterfaces", true, networkVersions},
+		{"networkSecurityGroups", true, networkVersions},
+		{"publicIPAddresses", true, networkVersions},
+	}},
+	{"Microsoft.Authorization", []resourceType{
+		{"roleDefinitions", false, "2022-04-01 2018-07-01 2015-07-01 2018-01-01-preview"},
+		{"roleAssignments", false, "2022-04-01 2020-04-01-preview 2018-07-01 2015-07-01"},
+		{"denyAssignments", false, "2022-04-01 2018-07-01-preview"},
+		{"permissions", false, "2022-04-01 2018-07-01 2015-07-01"},
+		{"policyDefinitions", false, "2023-04-01 2021-06-01 2020-09-01"},
+		{"policyAssignments", false, "2023-04-01 2021-06-01 2020-09-01"},
+	}},
+	{"Microsoft.Insights", []resourceType{
+		{"eventtypes", false, "2015-04-01"},
+	}},
+	{"Microsoft.Management", []resourceType{
+		{"managementGroups", false, "2023-04-01 2021-04-01 2020-05-01 2020-02-01 2018-03-01-preview"},
+		{"getEntities", false, "2023-04-01 2021-04-01 2020-05-01 2020-02-01 2018-03-01-preview"},
+	}},
+	{"Microsoft.Resources", []resourceType{
+		{"tenants", false, resourcesVersions},
+		{"subscriptions", false, resourcesVersions},
+		{"subscriptions/locations", false, resourcesVersions},
+		{"subscriptions/providers", false, resourcesVersions},
+		{"subscriptions/resources", false, resourcesVersions},
+		{"subscriptions/resourceGroups", true, resourcesVersions},
+		{"resourceGroups", true, resourcesVersions},
+		{"resources", false, resourcesVersions},
+		{"providers", false, resourcesVersions},
+	}},
+}
+
+const (
+	networkVersions   = "2024-05-01 2024-01-01 2023-09-01 2023-02-01 2022-11-01 2022-07-01 2021-08-01 2020-11-01 2019-11-01"
+	resourcesVersions = "2024-03-01 2022-12-01 2022-09-01 2021-04-01 2021-01-01 2020-10-01 2020-06-01 2019-11-01 2019-10-01 2019-05-01 2018-05-01 2016-06-01"
+)
+
+type providerBody struct {
+	ID                 string             `json:"id"`
+	Namespace          string             `json:"namespace"`
+	RegistrationPolicy string             `json:"registrationPolicy"`
+	ResourceTypes      []resourceTypeBody `json:"resourceTypes"`
+	RegistrationState  string             `json:"registrationState"`
+}
+
+type resourceTypeBody struct {
+	ResourceType      string   `json:"resourceType"`
+	Locations         []string `json:"locations"`
+	APIVersions       []string `json:"apiVersions"`
+	DefaultAPIVersion string   `json:"defaultApiVersion,omitempty"`
+	Capabilities      string   `json:"capabilities"`
+}
+
+// providers shows the namespaces that the path asks for: all, or one.
+func (s *Server) providers(ctx context.Context, c *call) ([]providerBody, error) {
+	scope, prefix := ajar.Root, ""
+	if c.value("s") != "" {
+		var err error
+		if scope, err = c.scopeOf(); err != nil {
+			return nil, err
+		}
+		prefix = "/subscriptions/" + strings.ToLower(scope.Subscription())
+		if _, err := s.Broker.Subscription(ctx, c.who, scope.Subscription()); err != nil {
+			return nil, err
+		}
+	}
+	at, err := s.Broker.Locations(ctx, c.who, scope)
+	if err != nil {
+		return nil, err
+	}
+	for i := range at {
+		at[i] = spaced(at[i])
+	}
+	at = append([]string{}, at...)
+	out := []providerBody{}
+	for _, ns := range namespaces {
+		if want := c.value("ns"); want != "" && !strings.EqualFold(want, ns.name) {
+			continue
+		}
+		b := providerBody{ID: prefix + "/providers/" + ns.name, Namespace: ns.name, RegistrationPolicy: "RegistrationFree", RegistrationState: "Registered"}
+		for _, t := range ns.types {
+			tb := resourceTypeBody{ResourceType: t.name, Locations: []string{}, APIVersions: strings.Fields(t.versions), Capabilities: "None"}
+			if t.located {
+				tb.Locations = at
+			}
+			tb.DefaultAPIVersion = tb.APIVersions[0]
+			b.ResourceTypes = append(b.ResourceTypes, tb)
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+func (s *Server) listProviders(ctx context.Context, c *call, _ nothing) (l list[providerBody], err error) {
+	top, err := c.number("$top", mostAPage, 1, mostAPage)
+	if err != nil {
+		return l, err
+	}
+	l.Value, err = s.providers(ctx, c)
+	l.Value = l.Value[:min(len(l.Value), int(top))]
+	return l, err
+}
+
+func (s *Server) getProvider(ctx context.Context, c *call, _ nothing) (*providerBody, error) {
+	all, err := s.providers(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, coded(ajar.NotFound, "InvalidResourceNamespace", "The resource namespace '%.100s' is invalid.", c.value("ns"))
+	}
+	return &all[0], nil
+}

@@ -1,0 +1,147 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/broker"
+)
+
+func (s *Server) resourceRoutes() []route {
+	const sub = "/subscriptions/{s}"
+	return []route{
+		{http.MethodGet, sub + "/resources", beside, op(200, s.listResources), says("Lists the machines and policies of a subscription that the caller may read.", "", "$filter", "$top", "$expand")},
+		{http.MethodGet, sub + "/resourcegroups/{g}/resources", beside, op(200, s.listResources), says("Lists the machines and policies of a resource group that the caller may read.", "", "$filter", "$top", "$expand")},
+	}
+}
+
+// machineType is the type of targets as Azure spells it.
+const machineType = "Microsoft.Compute/virtualMachines"
+
+// resourceBody is any resource, as far as all of them are alike.
+type resourceBody struct {
+	ID          ajar.ID           `json:"id"`
+	Name        string            `json:"name"`
+	Type        string            `json:"type"`
+	Kind        string            `json:"kind,omitempty"`
+	Location    string            `json:"location,omitempty"`
+	Tags        map[string]string `json:"tags,omitempty"`
+	CreatedTime *stamp            `json:"createdTime,omitempty"`
+	ChangedTime *stamp            `json:"changedTime,omitempty"`
+	State       string            `json:"provisioningState,omitempty"`
+}
+
+// expanded are the members that a list of resources has only where $expand asks for them.
+type expanded struct{ created, changed, state bool }
+
+func (c *call) expanded() expanded {
+	has := func(word string) bool {
+		for _, w := range strings.Split(c.param("$expand"), ",") {
+			if strings.EqualFold(strings.TrimSpace(w), word) {
+				return true
+			}
+		}
+		return false
+	}
+	return expanded{has("createdTime"), has("changedTime"), has("provisioningState")}
+}
+
+func (e expanded) add(b *resourceBody, created, changed time.Time) {
+	if at := stamp(created); e.created && !created.IsZero() {
+		b.CreatedTime = &at
+	}
+	if at := stamp(changed); e.changed && !changed.IsZero() {
+		b.ChangedTime = &at
+	}
+	if e.state {
+		b.State = "Succeeded"
+	}
+}
+
+// A list of resources is one of machines and then one of policies; its continuation says which, before where.
+const (
+	listMachines = "m"
+	listPolicies = "p"
+)
+
+func (s *Server) listResources(ctx context.Context, c *call, _ nothing) (l list[resourceBody], err error) {
+	l.Value = []resourceBody{}
+	scope, err := c.scopeOf()
+	if err != nil {
+		return l, err
+	}
+	f, err := c.filter()
+	if err != nil {
+		return l, err
+	}
+	page, err := c.page(entriesAPage)
+	if err != nil {
+		return l, err
+	}
+	part := listMachines
+	if page.Cursor != "" {
+		part, page.Cursor = page.Cursor[:1], page.Cursor[1:]
+		if part != listMachines && part != listPolicies {
+			return l, coded(ajar.Invalid, "InvalidSkipToken", "The $skiptoken is not one that this server gave out; follow nextLink as it is.")
+		}
+	}
+	if at := f.must("resourcegroup"); at != "" && groupForm.MatchString(at) && scope.ResourceGroup() == "" {
+		scope += "/resourceGroups/" + ajar.ID(at)
+	}
+	kind, name, size := f.must("resourcetype"), f.must("name"), page.Limit
+	if part == listMachines {
+		next := ""
+		if kind == "" || strings.EqualFold(kind, machineType) {
+			if next, err = s.addMachines(ctx, c, &l, f, scope, name, page); err != nil {
+				return l, err
+			}
+		}
+		if next != "" {
+			l.NextLink = c.next(listMachines + next)
+			return l, nil
+		}
+		page.Cursor = ""
+	}
+	if kind != "" && !strings.EqualFold(kind, policyType) {
+		return l, nil
+	}
+	if page.Limit = size - len(l.Value); page.Limit == 0 {
+		l.NextLink = c.next(listPolicies)
+		return l, nil
+	}
+	next, err := s.addPolicies(ctx, c, &l, f, scope, page)
+	if next != "" {
+		next = listPolicies + next
+	}
+	l.NextLink = c.next(next)
+	return l, err
+}
+
+func (s *Server) addMachines(ctx context.Context, c *call, l *list[resourceBody], f *filter, scope ajar.ID, name string, page broker.Page) (string, error) {
+	all, next, err := s.Broker.Targets(ctx, c.who, scope, name, page)
+	more := c.expanded()
+	for _, t := range all {
+		b := resourceBody{ID: t.ID, Name: t.ID.Name(), Type: machineType, Location: broker.PlainLocation(t.Location), Tags: t.Tags}
+		if f.keeps(thing{name: b.Name, group: t.ID.ResourceGroup(), kind: b.Type, location: t.Location, tags: t.Tags}) {
+			more.add(&b, t.Created, time.Time{})
+			l.Value = append(l.Value, b)
+		}
+	}
+	return next, err
+}
+
+func (s *Server) addPolicies(ctx context.Context, c *call, l *list[resourceBody], f *filter, scope ajar.ID, page broker.Page) (string, error) {
+	all, next, err := s.Broker.Policies(ctx, c.who, scope, page)
+	more := c.expanded()
+	for _, p := range all {
+		b := resourceBody{ID: p.ID, Name: p.ID.Name(), Type: policyType, Kind: p.Kind, Location: p.ID.Location()}
+		if f.keeps(thing{name: b.Name, group: p.ID.ResourceGroup(), kind: b.Type, location: b.Location}) {
+			more.add(&b, p.Created, p.Updated)
+			l.Value = append(l.Value, b)
+		}
+	}
+	return next, err
+}

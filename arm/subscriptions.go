@@ -1,0 +1,101 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"unicode"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/broker"
+)
+
+func (s *Server) subscriptionRoutes() []route {
+	const sub = "/subscriptions/{s}"
+	return []route{
+		{http.MethodGet, "/subscriptions", beside, op(200, s.listSubscriptions), says("Lists the subscriptions in which the caller may read anything.", "", "$top")},
+		{http.MethodGet, sub, beside, op(200, s.getSubscription), says("Shows a subscription, to whoever may read anything in it.", ajar.SubscriptionRead)},
+		{http.MethodGet, sub + "/locations", beside, op(200, s.listLocations), says("Lists the locations of a subscription's machines and policies.", ajar.LocationRead)},
+	}
+}
+
+type subscriptionBody struct {
+	ID                  string            `json:"id"`
+	AuthorizationSource string            `json:"authorizationSource"`
+	ManagedByTenants    []struct{}        `json:"managedByTenants"`
+	SubscriptionID      string            `json:"subscriptionId"`
+	TenantID            string            `json:"tenantId"`
+	DisplayName         string            `json:"displayName"`
+	State               string            `json:"state"`
+	Policies            map[string]string `json:"subscriptionPolicies"`
+}
+
+func (s *Server) showSubscription(b broker.Subscription) subscriptionBody {
+	return subscriptionBody{
+		ID: "/subscriptions/" + b.ID, AuthorizationSource: "RoleBased", ManagedByTenants: []struct{}{}, SubscriptionID: b.ID, TenantID: s.Tenant.ID,
+		DisplayName: b.Name, State: "Enabled",
+		Policies: map[string]string{"locationPlacementId": "Ajar", "quotaId": "Ajar", "spendingLimit": "Off"},
+	}
+}
+
+func (s *Server) listSubscriptions(ctx context.Context, c *call, _ nothing) (l list[subscriptionBody], err error) {
+	page, err := c.page(entriesAPage)
+	if err != nil {
+		return l, err
+	}
+	all, next, err := s.Broker.Subscriptions(ctx, c.who, page)
+	if err != nil {
+		return l, err
+	}
+	return each(c, all, next, s.showSubscription), nil
+}
+
+func (s *Server) getSubscription(ctx context.Context, c *call, _ nothing) (*subscriptionBody, error) {
+	if _, err := c.scopeOf(); err != nil {
+		return nil, err
+	}
+	sub, err := s.Broker.Subscription(ctx, c.who, c.value("s"))
+	if err != nil {
+		return nil, err
+	}
+	b := s.showSubscription(sub)
+	return &b, nil
+}
+
+type locationBody struct {
+	ID                  string            `json:"id"`
+	Name                string            `json:"name"`
+	Type                string            `json:"type"`
+	DisplayName         string            `json:"displayName"`
+	RegionalDisplayName string            `json:"regionalDisplayName"`
+	Metadata            map[string]string `json:"metadata"`
+}
+
+func (s *Server) listLocations(ctx context.Context, c *call, _ nothing) (l list[locationBody], err error) {
+	scope, err := c.scopeOf()
+	if err != nil {
+		return l, err
+	}
+	all, err := s.Broker.Locations(ctx, c.who, scope)
+	if err != nil {
+		return l, err
+	}
+	sub := "/subscriptions/" + strings.ToLower(scope.Subscription())
+	return each(c, all, "", func(name string) locationBody {
+		plain, shown := broker.PlainLocation(name), spaced(name)
+		return locationBody{
+			ID: sub + "/locations/" + plain, Name: plain, Type: "Region", DisplayName: shown, RegionalDisplayName: shown,
+			Metadata: map[string]string{"regionType": "Physical", "regionCategory": "Recommended", "geographyGroup": s.Tenant.Name},
+		}
+	}), nil
+}
+
+// spaced is a location's name as people read it: as somebody wrote it, or with a capital if all of it is small.
+func spaced(name string) string {
+	if name != strings.ToLower(name) || name == "" {
+		return name
+	}
+	r := []rune(name)
+	r[0] = unicode.ToUpper(r[0])
+	return string(r)
+}
