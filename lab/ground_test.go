@@ -60,22 +60,23 @@ func (c cell) String() string {
 
 // bound is how soon at the latest everything is right again once all is started: it takes a tenth of a second, but the
 // machine under the lab may be busy.
-const bound = 5 * time.Second
+const bound = 10 * time.Second
 
 // extension is by how much the act extends.
 const extension = 500 * time.Millisecond
 
-// duration is how long the lease lasts: as short as a lease can be, but a revoked one would show if it stayed open.
-func (c cell) duration() time.Duration {
+// duration is how long the lease lasts: as short as a lease can be, if all goes fast enough here to see it open again
+// after the blow. A revoked one would show if it stayed open.
+func (s *scene) duration() time.Duration {
 	switch {
-	case c.act == revoke:
+	case s.act == revoke:
 		return time.Minute
-	case c.act == extend:
-		return time.Second
-	case c.blow == dark && c.act == rest:
-		return 4 * time.Second // a busy machine boots in that time
+	case s.blow == late || s.act == expire && s.blow == alone:
+		return time.Second + s.pace/2 // nobody is to see it open again
+	case s.act == rest && s.blow == dark:
+		return 3*time.Second + s.pace
 	}
-	return 1200 * time.Millisecond
+	return min(700*time.Millisecond+s.pace, 10*time.Second)
 }
 
 // ground is a lab in which one cell after the other is played.
@@ -86,6 +87,7 @@ type ground struct {
 	watch     *Watch
 	strangers []*Watch
 	answers   answers
+	pace      time.Duration // how long it lately took from a lease to everything being right after a blow, and as much again
 
 	mu   sync.Mutex
 	last time.Time // when the requester's last connection of this cell began
@@ -97,7 +99,7 @@ func newGround(t *testing.T, side byte) *ground {
 	t.Helper()
 	l := full(t, Options{Machines: 1, Ports: []uint16{groundPort}, side: side})
 	guard(t, l, groundPort)
-	g := &ground{Lab: l, m: l.Machines[0], to: netip.AddrPortFrom(l.Machines[0].IPv4, groundPort)}
+	g := &ground{Lab: l, m: l.Machines[0], to: netip.AddrPortFrom(l.Machines[0].IPv4, groundPort), pace: 500 * time.Millisecond}
 	g.watch = l.Requester.WatchFunc(g.to, 2*time.Millisecond, func(began, _ time.Time) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -114,7 +116,8 @@ type played struct {
 	cell
 	steps  []string      // of the victim, up to its death
 	struck bool          // it died at the step, and not because the act was through without coming to it
-	outage time.Duration // from the blow, or the end of its darkness, until everything was right
+	down   time.Duration // from the blow until everything was started again
+	behind time.Duration // from then on until everything was right
 	held   bool          // the lease was seen to be open afterwards
 }
 
@@ -148,14 +151,15 @@ func (g *ground) play(ctx context.Context, c cell, count bool) (p played, err er
 			return p, err
 		}
 	}
-	from := time.Now()
-	if c.blow == alone || c.blow == twice {
-		from = s.struck
-	}
+	started := time.Now()
+	p.down = started.Sub(s.struck)
 	if p.held, err = s.recover(ctx); err != nil {
 		return p, fmt.Errorf("afterwards: %w", err)
 	}
-	p.outage = time.Since(from)
+	p.behind = time.Since(started)
+	if !count && c.act != expire && c.blow != late && c.blow != dark {
+		g.pace = (2*g.pace + 2*time.Since(s.granted)) / 3
+	}
 	if err := s.over(ctx); err != nil {
 		return p, fmt.Errorf("in the end: %w", err)
 	}
@@ -167,6 +171,7 @@ type scene struct {
 	*ground
 	cell
 	began    time.Time
+	granted  time.Time
 	struck   time.Time
 	id       ajar.RequestID // "" = not known
 	end      time.Time      // of the lease before the act
@@ -192,13 +197,14 @@ func (s *scene) prepare(ctx context.Context) error {
 }
 
 func (s *scene) initiate(ctx context.Context) error {
+	s.granted = time.Now() // unless it is later
 	req, err := s.Plane.Admin.Initiate(ctx, client.Initiate{Policy: testPolicy, Justification: s.cell.String(), Asks: []client.Ask{{
 		Target: s.m.ID, Number: groundPort, Source: s.RequesterAddr().String(), Duration: s.duration(),
 	}}})
 	if err != nil {
 		return err
 	}
-	s.id = req.ID
+	s.id, s.granted = req.ID, time.Now()
 	s.answers.add(req.ID, ajar.PolicyInitiate)
 	return nil
 }
@@ -268,7 +274,7 @@ func (s *scene) darkness() time.Duration {
 	if s.act == revoke {
 		return extension
 	}
-	return time.Until(s.struck.Add(s.duration() + extension + slack))
+	return time.Until(s.granted.Add(s.duration() + extension + slack))
 }
 
 // isHeld waits until the lease that the machine had is open again.
@@ -369,6 +375,9 @@ func (s *scene) over(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if l == nil && !s.last.IsZero() {
+		return errors.New("it let a connection in, and no lease of that is recorded")
+	}
 	if s.last.After(limit.Add(slack)) {
 		return fmt.Errorf("it let a connection in %s after its deadline", s.last.Sub(limit))
 	}

@@ -37,7 +37,6 @@ func TestKillMatrix(t *testing.T) {
 	}
 	report(t, onAll(t, gs, chosen))
 	for _, g := range gs {
-		ended(t, g.Lab, &g.answers)
 		tries := g.watch.Stop().Tries
 		for _, w := range g.strangers {
 			seen := w.Stop()
@@ -47,6 +46,7 @@ func TestKillMatrix(t *testing.T) {
 			}
 		}
 		t.Logf("%d operations answered, %d tries to connect", len(g.answers.given), tries)
+		ended(t, g.Lab, &g.answers)
 	}
 }
 
@@ -180,9 +180,10 @@ func report(t *testing.T, done []played) {
 		by[k] = append(by[k], p)
 	}
 	var lines []string
+	cells, met := map[part]int{}, map[part]int{}
 	for k, ps := range by {
 		struck, held := 0, 0
-		var outages []time.Duration
+		var down, behind []time.Duration
 		sites := map[string]bool{}
 		for _, p := range ps {
 			if p.struck {
@@ -192,16 +193,23 @@ func report(t *testing.T, done []played) {
 			if p.held {
 				held++
 			}
-			outages = append(outages, p.outage.Round(time.Millisecond))
+			down, behind = append(down, p.down), append(behind, p.behind)
 		}
-		slices.Sort(outages)
-		lines = append(lines, fmt.Sprintf("%-6s %-6s %s: %3d cells, %3d killed at a step of %2d kinds, open afterwards %3d, outage %4d %4d %4d ms",
-			k.blow, k.act, k.victim, len(ps), struck, len(sites), held,
-			outages[0].Milliseconds(), outages[len(outages)/2].Milliseconds(), outages[len(outages)-1].Milliseconds()))
-		if struck*2 < len(ps) && k.act != rest {
-			t.Errorf("%s/%s/%s: of %d cells only %d were killed at their step", k.blow, k.act, k.victim, len(ps), struck)
+		cells[part{k.act, k.victim}] += len(ps)
+		met[part{k.act, k.victim}] += struck
+		lines = append(lines, fmt.Sprintf("%-6s %-6s %s: %3d cells, %3d killed at a step, of %d kinds; open afterwards %3d; down %s; then behind %s",
+			k.blow, k.act, k.victim, len(ps), struck, len(sites), held, span(down), span(behind)))
+	}
+	for p, n := range cells {
+		if p.act != rest && met[p]*2 < n {
+			t.Errorf("%s, %s: of %d cells only %d were killed at their step", p.act, p.victim, n, met[p])
 		}
 	}
 	slices.SortFunc(lines, cmp.Compare)
-	t.Logf("%d cells; outage least, median, most\n%s", len(done), strings.Join(lines, "\n"))
+	t.Logf("%d cells; least, median and most milliseconds\n%s", len(done), strings.Join(lines, "\n"))
+}
+
+func span(ds []time.Duration) string {
+	slices.Sort(ds)
+	return fmt.Sprintf("%4d %4d %4d", ds[0].Milliseconds(), ds[len(ds)/2].Milliseconds(), ds[len(ds)-1].Milliseconds())
 }
