@@ -2,8 +2,10 @@ package broker
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ajar-access/ajar"
 )
@@ -76,7 +78,10 @@ func (t *txn) seenRequests(sel ajar.Filter, under ajar.ID, page Page, keep func(
 // at the policies that say who may see them, whereas a lease lies at its machine.
 func (t *txn) seenLeases(sel ajar.Filter, under ajar.ID, page Page, keep func(l *ajar.Lease) bool) ([]*ajar.Lease, string, error) {
 	scopes, all := t.openTo(ajar.Root)
-	if all || sel.Owner != "" || len(sel.States) > 0 || under.IsMachine() {
+	switch {
+	case len(sel.States) > 0:
+		return t.liveLeases(sel, under, page, keep)
+	case all, sel.Owner != "", under.IsMachine():
 		return list(t, sel, t.under(under), page, func(l *ajar.Lease) (bool, error) {
 			return keep(l) && t.maySee(l.Requester, l.Policy), nil
 		})
@@ -105,6 +110,21 @@ func (t *txn) seenLeases(sel ajar.Filter, under ajar.ID, page Page, keep func(l 
 				}
 			}
 		})
+}
+
+// liveLeases gives a page of the leases that are not over, without walking through what was: those of a machine lie
+// below it, those of somebody are found by their owner, and others come in the order in which they end.
+func (t *txn) liveLeases(sel ajar.Filter, under ajar.ID, page Page, keep func(l *ajar.Lease) bool) ([]*ajar.Lease, string, error) {
+	scopes := t.under(under)
+	switch {
+	case under.IsMachine():
+		scopes = []ajar.ID{under + "/leases"}
+	case sel.Owner == "":
+		scopes, sel.UntilBefore = everywhere, time.UnixMilli(math.MaxInt64)
+	}
+	return list(t, sel, scopes, page, func(l *ajar.Lease) (bool, error) {
+		return keep(l) && t.below(under, l.Target) && t.maySee(l.Requester, l.Policy), nil
+	})
 }
 
 // How many requests are read at once for their leases.

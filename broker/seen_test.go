@@ -49,12 +49,15 @@ func TestListsOfWhoMayReadSome(t *testing.T) {
 			return err == nil || owner == who.Principal
 		}
 		for _, scope := range []ajar.ID{ajar.Root, group, other, machines[2], south} {
-			var want, wantRequests []string
+			var want, wantRequests, wantLive []string
 			ls, _, err := p.b.Leases(ctx, p.owner, broker.LeaseFilter{Scope: scope, Page: broker.Page{Limit: 1000}})
 			p.must(err)
 			for _, l := range ls {
 				if may(l.Requester, l.Policy) {
 					want = append(want, string(l.ID))
+					if l.Live(p.clock()) {
+						wantLive = append(wantLive, string(l.ID))
+					}
 				}
 			}
 			rs, _, err := p.b.Requests(ctx, p.owner, broker.RequestFilter{Policy: scope, Page: broker.Page{Limit: 1000}})
@@ -65,7 +68,17 @@ func TestListsOfWhoMayReadSome(t *testing.T) {
 				}
 			}
 			for _, size := range []int{1, 7, 1000} {
-				var got, gotRequests []string
+				var got, gotRequests, live []string
+				for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+					ls, next, err := p.b.Leases(ctx, who, broker.LeaseFilter{Scope: scope, Live: true, Page: broker.Page{Cursor: cursor, Limit: size}})
+					p.must(err)
+					if cursor = next; pages > 400 {
+						t.Fatal("the list has no end")
+					}
+					for _, l := range ls {
+						live = append(live, string(l.ID))
+					}
+				}
 				for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
 					ls, next, err := p.b.Leases(ctx, who, broker.LeaseFilter{Scope: scope, Page: broker.Page{Cursor: cursor, Limit: size}})
 					p.must(err)
@@ -89,7 +102,7 @@ func TestListsOfWhoMayReadSome(t *testing.T) {
 				for _, x := range []struct {
 					what      string
 					got, want []string
-				}{{"leases", got, want}, {"requests", gotRequests, wantRequests}} {
+				}{{"leases", got, want}, {"requests", gotRequests, wantRequests}, {"live leases", live, wantLive}} {
 					slices.Sort(x.got)
 					slices.Sort(x.want)
 					if !slices.Equal(x.got, x.want) {
