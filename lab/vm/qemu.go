@@ -38,9 +38,9 @@ const (
 // build puts a computer together, with a disk of its own that is gone with dir.
 func build(image, payload, dir string) (*machine, error) {
 	m := &machine{image: image, payload: payload, dir: dir}
-	out, err := exec.Command("cp", "--sparse=always", "--reflink=auto", filepath.Join(image, "root.img"), m.disk()).CombinedOutput()
+	out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", filepath.Join(image, "root.img"), m.disk()).CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("copy the disk: %w: %s", err, out)
+		return nil, fmt.Errorf("make a disk over the image: %w: %s", err, out)
 	}
 	return m, nil
 }
@@ -60,7 +60,7 @@ func (m *machine) start(ctx context.Context) error {
 		"-global", "ICH9-LPC.disable_s3=0", "-rtc", "base=utc,clock=host", "-action", "reboot=shutdown",
 		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"),
 		"-append", "root=/dev/vda ro console=ttyS0 net.ifnames=0 loglevel=5 mitigations=off audit=0",
-		"-drive", "file=" + m.disk() + ",format=raw,if=virtio",
+		"-drive", "file=" + m.disk() + ",format=qcow2,if=virtio",
 		"-drive", "file=" + m.payload + ",format=raw,if=virtio,readonly=on",
 		"-netdev", "tap,id=net,ifname=" + iface + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=net,mac=" + mac,
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",

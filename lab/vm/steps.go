@@ -28,7 +28,7 @@ func (p *proof) steps() []step {
 		{"the agent is killed again and again", p.killedOften, false},
 		{"binaries replaced while a port is open", p.upgraded, false},
 		{"reboot, the plane dead, a port open", p.rebooted, false},
-		{"reboot by power cut, a port open by hand", p.reset, false},
+		{"power cut and reboot, a port open by hand", p.reset, false},
 		{"suspend past the deadline, the agent alive", p.slept, false},
 		{"suspend past the deadline, the agent dead", p.sleptAlone, false},
 		{"suspend by systemd, the agent dead", p.sleptTended, false},
