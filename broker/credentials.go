@@ -289,12 +289,10 @@ func (b *Broker) RevokeToken(ctx context.Context, who ajar.Caller, of ajar.Princ
 		}
 		ended = out
 		t.detail("token", out.Hash[:8])
-		if out.Family != "" {
-			if err := t.endFamily(out.Family); err != nil {
-				return err
-			}
+		if err := t.endToken(out); err != nil || out.Family == "" {
+			return err
 		}
-		return t.endToken(out)
+		return t.endFamily(out.Family)
 	})
 	if err != nil {
 		return nil, err
