@@ -125,11 +125,25 @@ func textOf(b []byte) (s string, ok bool, err error) {
 	if bytes.Equal(b, []byte("null")) {
 		return "", false, nil
 	}
-	if len(b) == 0 || b[0] != '"' || json.Unmarshal(b, &s) != nil {
+	if s, ok = plainText(b); !ok && (len(b) == 0 || b[0] != '"' || json.Unmarshal(b, &s) != nil) {
 		return "", false, bad("%.40s is not a text", b)
 	}
 	s = strings.TrimSpace(s)
 	return s, s != "", nil
+}
+
+// plainText reads a JSON string in which every byte says what it is, as nearly all do.
+func plainText(b []byte) (s string, ok bool) {
+	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
+		return "", false
+	}
+	b = b[1 : len(b)-1]
+	for _, c := range b {
+		if c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return "", false
+		}
+	}
+	return string(b), true
 }
 
 // bad is a body that makes no sense, in words for its author.
