@@ -35,7 +35,7 @@ vm: ## a whole Debian under qemu: the systemd units, reboots, an old kernel, sus
 	@$(MAKE) --no-print-directory build
 	@scripts/vm
 
-soak: ## every cell of the kill matrix, then kills at random and the models for SOAKTIME=10m each
+soak: ## every cell of the kill matrix, kills at random and the models for SOAKTIME=10m each, lists of a million rows
 	@scripts/deps test
-	@AJAR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 24h -p 1 -run 'Kill|Model' -v ./lab/... ./ajartest/...
+	@AJAR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 24h -p 1 -run 'Kill|Model|Scale' -v ./lab/... ./ajartest/...
 	@$(MAKE) --no-print-directory vm

@@ -18,6 +18,7 @@ const (
 	keyCaller
 	keyCorr
 	keyRequest
+	keyOutcome // of refused events alone
 )
 
 var eventKeys = []struct {
@@ -99,6 +100,9 @@ func (x *indexer) catchUp(ctx context.Context) error {
 		}
 		err := x.store.Update(ctx, func(at ajar.Tx) error {
 			t := at.(*tx)
+			if err := t.indexRefused(); err != nil {
+				return err
+			}
 			to := min(t.w.pos, t.w.indexed+indexStep)
 			if to == t.w.indexed {
 				return nil
@@ -123,8 +127,12 @@ func (x *indexer) behind(ctx context.Context) (is bool, err error) {
 	err = x.store.View(ctx, func(at ajar.Tx) error {
 		t := at.(*tx)
 		n, err := readCounters(t.ctx, t.c)
-		is = n.indexed < n.pos
-		return t.fault(err)
+		if err != nil {
+			return t.fault(err)
+		}
+		mark, err := t.refusedMark()
+		is = min(n.indexed, mark) < n.pos
+		return err
 	})
 	return is, err
 }
@@ -145,6 +153,32 @@ func indexEvents(ctx context.Context, c conn, after, to int64) error {
 		return err
 	}
 	return c.later(ctx, 1, "UPDATE counters SET indexed = $1 WHERE id = 1", to)
+}
+
+// How many events are looked through for refused ones in one go.
+const refusedStep = 2048
+
+// indexRefused writes the outcome of refused events, some positions further than it was written.
+func (t *tx) indexRefused() error {
+	mark, err := t.refusedMark()
+	to := min(t.w.pos, mark+refusedStep)
+	if err != nil || to <= mark {
+		return err
+	}
+	const q = "INSERT INTO event_keys (field, value, pos) SELECT 6, outcome, pos FROM events WHERE pos > $1 AND pos <= $2 AND outcome = 'Refused' ORDER BY pos"
+	if err := t.later(anyRows, q, mark, to); err != nil {
+		return err
+	}
+	return t.later(1, "UPDATE event_marks SET pos = $1 WHERE field = 6", to)
+}
+
+// refusedMark is the position up to which refused events are found by their outcome.
+func (t *tx) refusedMark() (mark int64, err error) {
+	err = t.query("SELECT pos FROM event_marks WHERE field = 6", nil, func(r row) error {
+		mark = r.int(0)
+		return nil
+	})
+	return mark, t.fault(err)
 }
 
 // indexRestored indexes the whole log in the transaction that wrote it.
@@ -181,6 +215,11 @@ func (t *tx) eventSteps(f ajar.EventFilter) ([]eventStep, error) {
 	n, err := readCounters(t.ctx, t.c)
 	if err != nil {
 		return nil, t.fault(err)
+	}
+	if field == keyOutcome {
+		if n.indexed, err = t.refusedMark(); err != nil {
+			return nil, err
+		}
 	}
 	if f.Until == 0 || f.Until > n.pos+1 {
 		f.Until = n.pos + 1
@@ -221,6 +260,8 @@ func fieldOf(f ajar.EventFilter) int64 {
 		return keyCorr
 	case thing:
 		return keyScope
+	case f.Outcome == ajar.Refused:
+		return keyOutcome
 	case f.Caller != "":
 		return keyCaller
 	case f.Action != "":
@@ -261,6 +302,9 @@ func (t *tx) timeBounds(f ajar.EventFilter, indexed int64) (after, until int64, 
 }
 
 func (s eventStep) query(limit int) (q string, args []any) {
+	if s.field == keyScope && s.onlyScope() {
+		return s.queryScope(limit)
+	}
 	w := s.terms()
 	from, pos := "events", "pos"
 	if s.field != 0 {
@@ -272,6 +316,32 @@ func (s eventStep) query(limit int) (q string, args []any) {
 		q += " DESC"
 	}
 	q += " LIMIT " + w.bind(int64(limit))
+	return q, w.args
+}
+
+// onlyScope reports whether nothing but the scope and positions selects.
+func (s eventStep) onlyScope() bool {
+	f := s.EventFilter
+	f.Scope, f.After, f.Until, f.Ascending, f.Limit = "", 0, 0, false, 0
+	return f == ajar.EventFilter{}
+}
+
+// queryScope sorts the positions of all below a scope without their events, and reads those that are left.
+func (s eventStep) queryScope(limit int) (string, []any) {
+	w, order := &terms{}, " ORDER BY k.pos"
+	if !s.Ascending {
+		order += " DESC"
+	}
+	w.and("k.field = 2")
+	from, to := scopeRange(ajar.ID(eventColumn(s.Scope.Key())))
+	w.add("k.value >= ", from)
+	w.add("k.value < ", to)
+	w.add("k.pos > ", s.After)
+	if s.Until > 0 {
+		w.add("k.pos < ", s.Until)
+	}
+	q := "SELECT k.pos, e.body FROM (SELECT k.pos FROM event_keys k WHERE " + w.String() + order + " LIMIT " + w.bind(int64(limit)) +
+		") k CROSS JOIN events e WHERE e.pos = k.pos" + order
 	return q, w.args
 }
 
@@ -310,7 +380,7 @@ func (s eventStep) terms() *terms {
 	is(keyCorr, "corr", f.Corr)
 	is(keyRequest, "request", string(f.Request))
 	is(keyAction, "action", strings.ToLower(eventColumn(string(f.Action))))
-	is(-1, "outcome", string(f.Outcome))
+	is(keyOutcome, "outcome", string(f.Outcome))
 	if !f.Since.IsZero() {
 		w.add("time >= ", floor(f.Since))
 	}

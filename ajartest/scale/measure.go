@@ -35,7 +35,7 @@ type meter struct {
 func Measure(ctx context.Context, s ajar.Store, now time.Time, tell func(Figure)) ([]Figure, error) {
 	clock := func() time.Time { return now }
 	m := &meter{store: s, now: now, tell: tell, broker: broker.New(broker.Config{Store: s, Clock: clock, NewID: uuid.NewString})}
-	for _, part := range []func(context.Context) error{m.leases, m.requests, m.things, m.events, m.loop} {
+	for _, part := range []func(context.Context) error{m.events, m.loop, m.leases, m.requests, m.things} {
 		if err := part(ctx); err != nil {
 			return m.figures, err
 		}
