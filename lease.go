@@ -55,9 +55,10 @@ type Outlived struct {
 }
 
 // LiveOn is how many sessions went on when l ended and may live still at now: until the host says that the last is over,
-// and never past the hard stop, which the kernel keeps whatever is heard.
+// or the rule was seen to be gone, and never past the hard stop, which the kernel keeps whatever is heard.
 func (l *Lease) LiveOn(now time.Time) int {
-	if l.Outlived == nil || !l.Outlived.Over.IsZero() || !now.Before(l.HardStop()) {
+	gone := l.State == Closed && !l.Unverified
+	if l.Outlived == nil || gone || !l.Outlived.Over.IsZero() || !now.Before(l.HardStop()) {
 		return 0
 	}
 	return l.Outlived.Sessions

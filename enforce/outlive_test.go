@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/provider/fake"
 )
 
 func outliving(a ajar.Action, id ajar.LeaseID, live int, cut string, from ...string) ajar.Report {
@@ -53,6 +54,30 @@ func TestSessionsThatOutliveALeaseAreEvents(t *testing.T) {
 		r.want(id, ajar.Closing, ajar.Expired) // new sessions are not let in, and live ones might be
 		after(time.Hour)
 		r.want(id, ajar.Closed, ajar.Expired)
+	})
+}
+
+// What is closed by hand has no sessions left once its rule was seen to be gone.
+func TestNothingLivesOnWhenTheRuleIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.run()
+		ep := r.endpoint("vm1")
+		id := r.lease(ep, time.Minute, warns)
+		after(2 * time.Minute)
+		r.fw.Host(ep).Say(outliving(ajar.SessionsOutlive, id, 1, ""))
+		after(time.Second)
+		r.fw.Host(ep).Set(func(h *fake.Host) { h.Fault.Unreachable = true })
+		r.change(func(l *ajar.Lease) error { l.Reason = ajar.Revoked; return nil }, id)
+		after(time.Second)
+		if n := r.want(id, ajar.Closing, ajar.Revoked).LiveOn(r.now()); n != 1 {
+			t.Errorf("%d live on while the host cannot be told, want 1", n)
+		}
+		r.fw.Host(ep).Set(func(h *fake.Host) { h.Fault.Unreachable = false })
+		after(time.Minute)
+		if n := r.want(id, ajar.Closed, ajar.Revoked).LiveOn(r.now()); n != 0 {
+			t.Errorf("%d live on when the rule is gone, want none", n)
+		}
 	})
 }
 
