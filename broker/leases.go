@@ -299,8 +299,8 @@ func (b *Broker) Lease(ctx context.Context, who ajar.Caller, id ajar.LeaseID) (*
 	return l, nil
 }
 
-// Leases lists the leases that the caller may read, newest first below each scope, as Requests does. Live ones come in the
-// order in which they end, unless they are one machine's or one person's.
+// Leases lists the leases that the caller may read, newest first below each scope, as Requests does. Live ones of all
+// machines come in the order in which they end.
 func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (out []*ajar.Lease, next string, err error) {
 	under, err := scope(f.Scope)
 	if err != nil {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"encoding/base64"
 	"math"
 	"slices"
 	"strings"
@@ -115,16 +116,73 @@ func (t *txn) seenLeases(sel ajar.Filter, under ajar.ID, page Page, keep func(l 
 // liveLeases gives a page of the leases that are not over, without walking through what was: those of a machine lie
 // below it, those of somebody are found by their owner, and others come in the order in which they end.
 func (t *txn) liveLeases(sel ajar.Filter, under ajar.ID, page Page, keep func(l *ajar.Lease) bool) ([]*ajar.Lease, string, error) {
-	scopes := t.under(under)
+	scopes, mine := t.under(under), func(l *ajar.Lease) (bool, error) {
+		return keep(l) && t.below(under, l.Target) && t.maySee(l.Requester, l.Policy), nil
+	}
 	switch {
 	case under.IsMachine():
 		scopes = []ajar.ID{under + "/leases"}
-	case sel.Owner == "":
+	case sel.Owner != "":
+	case len(scopes) == 1 && scopes[0] != "":
+		return t.liveBelow(sel, under, page, mine)
+	default:
 		scopes, sel.UntilBefore = everywhere, time.UnixMilli(math.MaxInt64)
 	}
-	return list(t, sel, scopes, page, func(l *ajar.Lease) (bool, error) {
-		return keep(l) && t.below(under, l.Target) && t.maySee(l.Requester, l.Policy), nil
-	})
+	return list(t, sel, scopes, page, mine)
+}
+
+// How many machines are read at once, and the most that one page asks for their leases.
+const (
+	fewMachines  = 50
+	mostMachines = 400
+)
+
+// liveBelow goes from machine to machine, in order of their IDs, since a machine's live leases lie together.
+func (t *txn) liveBelow(sel ajar.Filter, under ajar.ID, page Page, keep func(l *ajar.Lease) (bool, error)) (out []*ajar.Lease, next string, err error) {
+	at, inner, err := parseCursor(page.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	machines := ajar.Filter{Scope: under, Limit: fewMachines}
+	machines.Cursor, at, _ = strings.Cut(at, " ")
+	limit, asked := min(cmp.Or(max(page.Limit, 0), 100), 1000), 0
+	for {
+		from := machines.Cursor
+		ms, more, err := ajar.List[ajar.Target](t, machines)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, m := range ms {
+			key := m.ID.Key()
+			if key+"/" < at+"/" && at != "" {
+				continue
+			}
+			if asked++; len(out) >= limit || asked > mostMachines {
+				return out, placeCursor(from, key, ""), nil
+			}
+			if key != at {
+				inner = ""
+			}
+			ls, rest, err := list(t, sel, []ajar.ID{m.ID + "/leases"}, Page{Cursor: inner, Limit: limit - len(out)}, keep)
+			if err != nil {
+				return nil, "", err
+			}
+			if out = append(out, ls...); rest != "" {
+				return out, placeCursor(from, key, rest), nil
+			}
+			inner = ""
+		}
+		if more == "" {
+			return out, "", nil
+		}
+		machines.Cursor, at = more, ""
+	}
+}
+
+// placeCursor is a cursor at a machine, in the page of machines that begins at from. Those are cursors themselves, in
+// which case counts.
+func placeCursor(from, machine, cursor string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(from + " " + machine + "\n" + cursor))
 }
 
 // How many requests are read at once for their leases.

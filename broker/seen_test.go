@@ -1,9 +1,12 @@
 package broker_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/broker"
@@ -110,6 +113,58 @@ func TestListsOfWhoMayReadSome(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// The live leases below a scope are listed machine by machine, whatever their names and the size of a page.
+func TestLiveLeasesBelowAScope(t *testing.T) {
+	p := newPlane(t)
+	want := map[string]bool{}
+	p.must(p.store.Update(ctx, func(tx ajar.Tx) error {
+		clear(want)
+		for i := range 170 {
+			at := ajar.ID(group)
+			if i%9 == 0 {
+				at = other
+			}
+			m := &ajar.Target{ID: vm(at, fmt.Sprintf([]string{"vm%d", "VM-%d", "vm%d-x"}[i%3], i))}
+			if err := tx.Put(m); err != nil {
+				return err
+			}
+			for n := range 5 {
+				l := &ajar.Lease{ID: ajar.LeaseID(uuid.NewString()), Target: m.ID, Policy: pol, Requester: p.owner.Principal, State: ajar.Open, Start: start, End: start.Add(time.Hour),
+					Flow: ajar.Flow{Port: ajar.Port{Number: uint16(n + 1), Protocol: ajar.TCP}}}
+				if n > i%4 {
+					l.State = ajar.Closed
+				} else if at == group {
+					want[string(l.ID)] = true
+				}
+				if err := tx.Put(l); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
+	for _, size := range []int{1, 3, 50, 1000} {
+		got := map[string]bool{}
+		for cursor, first := "", true; first || cursor != ""; first = false {
+			ls, next, err := p.b.Leases(ctx, p.owner, broker.LeaseFilter{Scope: group, Live: true, Page: broker.Page{Cursor: cursor, Limit: size}})
+			p.must(err)
+			if len(ls) > size {
+				t.Fatalf("a page of %d has %d", size, len(ls))
+			}
+			for _, l := range ls {
+				if got[string(l.ID)] || !want[string(l.ID)] {
+					t.Fatalf("pages of %d: %s of %s is wrong", size, l.ID, l.Target)
+				}
+				got[string(l.ID)] = true
+			}
+			cursor = next
+		}
+		if len(got) != len(want) {
+			t.Errorf("pages of %d: %d leases, want %d", size, len(got), len(want))
 		}
 	}
 }
