@@ -16,7 +16,7 @@ import (
 const unclear = 100 * time.Millisecond
 
 // outlast is how long an opening must be to be seen after a boot.
-func (p *proof) outlast() time.Duration { return 40*time.Second + p.pace*5/4 }
+func (p *proof) outlast() time.Duration { return 30*time.Second + p.pace*5/4 }
 
 // rebooted reboots with an opening that outlives it, and a plane that stays dead.
 func (p *proof) rebooted(ctx context.Context) (string, error) {

@@ -50,7 +50,7 @@ func (p *proof) suspend(ctx context.Context, by string, end time.Time) (woken ti
 
 // slept: the agent counts anew when the machine wakes.
 func (p *proof) slept(ctx context.Context) (string, error) {
-	span := 20*time.Second + p.pace/3
+	span := 30*time.Second + p.pace/4
 	end, err := p.breakGlass(ctx, span)
 	if err != nil {
 		return "", err
@@ -59,7 +59,7 @@ func (p *proof) slept(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = pass(ctx, time.Now().Add(span)) // as long as the kernel's timeout would have had to go
+	err = pass(ctx, time.Now().Add(20*time.Second)) // the kernel's timeout would have had longer to go
 	in.stop()
 	out.stop()
 	if err != nil {
@@ -132,7 +132,7 @@ func (p *proof) sleptTended(ctx context.Context) (string, error) {
 
 // sleepWithoutAgent returns for how long after the wake-up somebody was let in.
 func (p *proof) sleepWithoutAgent(ctx context.Context, by string) (left time.Duration, err error) {
-	span := 20*time.Second + p.pace/3
+	span := 30*time.Second + p.pace/4
 	end, err := p.breakGlass(ctx, span)
 	if err != nil {
 		return 0, err
