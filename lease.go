@@ -121,14 +121,18 @@ func (l *Lease) Move(to LeaseState, why Reason) error {
 // Slot names what no two live leases of one person share: whose it is, on which port of which machine, from which
 // sources. The protocol is left out, since * meets both others.
 func (l *Lease) Slot() ID {
-	from := make([]string, len(l.Sources))
-	for i, s := range l.Sources {
-		from[i] = strings.ReplaceAll(s.String(), "/", "-")
-	}
-	slices.Sort(from)
-	text := strings.Join(from, "+")
-	if len(from) > 1 {
-		sum := sha256.Sum256([]byte(text))
+	text := ""
+	switch len(l.Sources) {
+	case 0:
+	case 1:
+		text = strings.Replace(l.Sources[0].String(), "/", "-", 1)
+	default:
+		from := make([]string, len(l.Sources))
+		for i, s := range l.Sources {
+			from[i] = strings.ReplaceAll(s.String(), "/", "-")
+		}
+		slices.Sort(from)
+		sum := sha256.Sum256([]byte(strings.Join(from, "+")))
 		text = hex.EncodeToString(sum[:16])
 	}
 	return ID(string(l.Target) + "/leases/" + string(l.Requester) + "/" + strconv.Itoa(int(l.Flow.Port.Number)) + "/" + text)
