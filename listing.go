@@ -25,6 +25,7 @@ type Found struct {
 	Location  string
 	OS        string // "" = Linux
 	Addresses []netip.Addr
+	Tags      map[string]string // nil = the provider says nothing of them, and they are people's
 	// Places are where the provider enforces the target's rules, each named by what Endpoint.Address is to be. A target
 	// without any is known, and has nothing that could be opened.
 	Places []string

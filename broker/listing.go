@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -159,7 +160,7 @@ func (b *Broker) agree(ctx context.Context, who ajar.Caller, l *ajar.Listing, pa
 
 // checkFound refuses what cannot be a machine below the listing's scope, and puts the rest into the form it is kept in.
 func checkFound(l *ajar.Listing, f *ajar.Found) error {
-	m := ajar.Target{ID: f.ID, Location: f.Location, OS: f.OS, Addresses: f.Addresses}
+	m := ajar.Target{ID: f.ID, Location: f.Location, OS: f.OS, Addresses: f.Addresses, Tags: f.Tags}
 	if err := checkTarget(&m); err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func (t *txn) seen(l *ajar.Listing, f ajar.Found) (s sighting, err error) {
 		is   bool
 	}{
 		{"name", m.ID == f.ID}, {"location", m.Location == f.Location}, {"os", m.OS == f.OS},
-		{"addresses", slices.Equal(m.Addresses, f.Addresses)}, {"back", m.Finding.Missing.IsZero()},
+		{"addresses", slices.Equal(m.Addresses, f.Addresses)}, {"tags", f.Tags == nil || maps.Equal(m.Tags, f.Tags)}, {"back", m.Finding.Missing.IsZero()},
 	} {
 		if !x.is {
 			s.changed = append(s.changed, x.name)
@@ -268,6 +269,9 @@ func (t *txn) takeIn(l *ajar.Listing, f ajar.Found, done *ajar.Agreed) error {
 		done.Changed++
 	}
 	m.ID, m.Location, m.OS, m.Addresses = f.ID, f.Location, f.OS, f.Addresses
+	if f.Tags != nil {
+		m.Tags = f.Tags
+	}
 	m.Finding.Missing, m.Finding.Round, m.Finding.Kept = time.Time{}, 0, ""
 	if err := t.placesOf(l, m, s); err != nil {
 		return err

@@ -170,10 +170,11 @@ func TestWhatChangedIsUpdated(t *testing.T) {
 	}
 	moved := many(3)
 	moved[1].Addresses, moved[1].Places = []netip.Addr{netip.MustParseAddr("10.9.9.9")}, []string{"vm001", "second"}
+	moved[1].Tags = map[string]string{"team": "web"}
 	moved[1].ID = ajar.ID(strings.Replace(string(moved[1].ID), "vm001", "VM001", 1))
 	r.lists(moved...)
 	m := r.machine("vm001")
-	if len(m.Addresses) != 1 || m.Addresses[0] != moved[1].Addresses[0] || len(m.Endpoints) != 2 || m.ID.Name() != "VM001" || m.Login != "ops" {
+	if len(m.Addresses) != 1 || m.Addresses[0] != moved[1].Addresses[0] || len(m.Endpoints) != 2 || m.ID.Name() != "VM001" || m.Login != "ops" || m.Tags["team"] != "web" {
 		t.Errorf("got %+v", m)
 	}
 	r.happened(ajar.TargetChanged, 1)
