@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -27,7 +28,8 @@ type Keys struct {
 	Longest  time.Duration // the life of the longest token; 0 = 24 hours
 
 	mu   sync.Mutex
-	ring []*tokenKey // the oldest first
+	text []byte      // as it was read
+	ring []*tokenKey // what that says, the oldest first
 	read time.Time
 }
 
@@ -49,9 +51,8 @@ type storedKey struct {
 
 const (
 	sealedTokens = "tokens"
-	keysFresh    = time.Minute      // how old what is known of the keys may be
+	keysFresh    = time.Second      // how old what is known of the keys may be
 	keysLead     = 15 * time.Minute // how long a key is published before it signs
-	keysAgain    = time.Second      // how often an unknown key's name makes us look again
 )
 
 // The types of what is signed, as the header says them: one is not taken for the other.
@@ -74,30 +75,34 @@ func (k *Keys) longest() time.Duration {
 	return k.Longest
 }
 
-// current is what there is of keys, the oldest first, read anew if that is long ago, and with a new one at its end if
+// current is what there is of keys, the oldest first, read anew if that was a while ago, and with a new one at its end if
 // it is time.
-func (k *Keys) current(ctx context.Context, age time.Duration) ([]*tokenKey, error) {
+func (k *Keys) current(ctx context.Context) ([]*tokenKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.Vault.Clock()
-	if since := now.Sub(k.read); k.ring != nil && since >= 0 && since < age {
+	if since := now.Sub(k.read); k.ring != nil && since >= 0 && since < keysFresh {
 		return k.ring, nil
 	}
-	var stored []storedKey
 	text, err := k.Vault.Read(ctx, sealedTokens)
+	var stored []storedKey
 	if err == nil {
 		err = json.Unmarshal(text, &stored)
 	}
 	if errors.Is(err, ajar.NotFound) || (err == nil && k.due(stored, now)) {
-		stored, err = k.rotate(ctx, now, false)
+		if text, err = k.rotate(ctx, now, false); err == nil {
+			err = json.Unmarshal(text, &stored)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keys that sign tokens: %w", err)
 	}
-	if k.ring, err = k.open(stored); err != nil {
-		return nil, err
+	if k.ring == nil || !bytes.Equal(text, k.text) {
+		if k.ring, err = k.open(stored); err != nil {
+			return nil, err
+		}
 	}
-	k.read = now
+	k.text, k.read = text, now
 	return k.ring, nil
 }
 
@@ -106,23 +111,30 @@ func (k *Keys) due(stored []storedKey, now time.Time) bool {
 	return len(stored) == 0 || now.Sub(stored[len(stored)-1].Created) >= k.lifetime()-keysLead
 }
 
-// Rotate makes a new key at once and lets the others go, with all that they signed: for when one was stolen.
-func (k *Keys) Rotate(ctx context.Context) error {
+// Withdraw makes a new key at once and lets the others go, and ends all that they signed: for when one was stolen.
+func (k *Keys) Withdraw(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, err := k.rotate(ctx, k.Vault.Clock(), true)
+	now := k.Vault.Clock()
+	if _, err := k.rotate(ctx, now, true); err != nil {
+		return err
+	}
 	k.ring = nil
-	return err
+	return endAll(ctx, k.Vault.Store, func(t *ajar.Token) bool {
+		good := t.Kind == ajar.Access && t.Revoked.IsZero() && now.Before(t.Expires)
+		t.Revoked = now
+		return good
+	})
 }
 
 // rotate adds a key unless another replica was faster, and drops those that nothing good is signed with.
-func (k *Keys) rotate(ctx context.Context, now time.Time, alone bool) (stored []storedKey, err error) {
+func (k *Keys) rotate(ctx context.Context, now time.Time, alone bool) ([]byte, error) {
 	fresh, err := newTokenKey(now)
 	if err != nil {
 		return nil, err
 	}
-	_, err = k.Vault.Change(ctx, sealedTokens, func(text []byte) ([]byte, error) {
-		stored = nil
+	return k.Vault.Change(ctx, sealedTokens, func(text []byte) ([]byte, error) {
+		var stored []storedKey
 		if text != nil && !alone {
 			if err := json.Unmarshal(text, &stored); err != nil {
 				return nil, err
@@ -137,10 +149,8 @@ func (k *Keys) rotate(ctx context.Context, now time.Time, alone bool) (stored []
 				keep = append(keep, s)
 			}
 		}
-		stored = append(keep, fresh)
-		return json.Marshal(stored)
+		return json.Marshal(append(keep, fresh))
 	})
-	return stored, err
 }
 
 func newTokenKey(now time.Time) (s storedKey, err error) {
@@ -191,7 +201,7 @@ func signing(ring []*tokenKey, now time.Time) *tokenKey {
 
 // SignAccess signs the claims of an access token.
 func (k *Keys) SignAccess(ctx context.Context, claims any) (string, error) {
-	ring, err := k.current(ctx, keysFresh)
+	ring, err := k.current(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -200,7 +210,7 @@ func (k *Keys) SignAccess(ctx context.Context, claims any) (string, error) {
 
 // SignID signs the claims of an id token.
 func (k *Keys) SignID(ctx context.Context, claims any) (string, error) {
-	ring, err := k.current(ctx, keysFresh)
+	ring, err := k.current(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -210,25 +220,22 @@ func (k *Keys) SignID(ctx context.Context, claims any) (string, error) {
 // Public is what others check signatures with.
 func (k *Keys) Public(ctx context.Context) (jose.JSONWebKeySet, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
-	ring, err := k.current(ctx, keysFresh)
+	ring, err := k.current(ctx)
 	for _, t := range ring {
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: &t.key.PublicKey, KeyID: t.id, Algorithm: string(jose.ES256), Use: "sig"})
 	}
 	return set, err
 }
 
-// find gets the public key that is called id. What is not known is looked for in the store, but not often: anybody can
-// make names up.
+// find gets the public key that is called id.
 func (k *Keys) find(ctx context.Context, id string) (*ecdsa.PublicKey, error) {
-	for _, age := range []time.Duration{keysFresh, keysAgain} {
-		ring, err := k.current(ctx, age)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range ring {
-			if t.id == id {
-				return &t.key.PublicKey, nil
-			}
+	ring, err := k.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range ring {
+		if t.id == id {
+			return &t.key.PublicKey, nil
 		}
 	}
 	return nil, errBadToken()

@@ -351,7 +351,15 @@ func TestTokenOfDisabledOrDeletedPrincipal(t *testing.T) {
 // TestWithdrawnKeySignsNothingGood: all that a stolen key signed, and all that it signed rightly.
 func TestWithdrawnKeySignsNothingGood(t *testing.T) {
 	f := newForgery(t)
-	fatal(t, f.Auth.Tokens.Keys.Rotate(t.Context()))
+	other := f.plane(f.Store)
+	if _, err := useAt(other, f.good); err != nil {
+		t.Fatal(err)
+	}
+	fatal(t, f.Auth.Tokens.Keys.Withdraw(t.Context()))
+	f.step(authn.CacheAge)
+	if _, err := useAt(other, f.good); !errors.Is(err, ajar.Unauthenticated) {
+		t.Errorf("where it was known: %v", err)
+	}
 	if _, err := useAt(f.plane(f.Store), f.good); !errors.Is(err, ajar.Unauthenticated) {
 		t.Errorf("after its key was withdrawn: %v", err)
 	}

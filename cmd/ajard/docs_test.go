@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,12 +41,18 @@ func TestTheManualNamesEverything(t *testing.T) {
 	keys(reflect.TypeFor[Config](), "", named)
 }
 
+// sections have keys of their own.
+var sections = []reflect.Type{
+	reflect.TypeFor[Admin](), reflect.TypeFor[Bounds](), reflect.TypeFor[Metrics](), reflect.TypeFor[Tenant](), reflect.TypeFor[Issuer](),
+	reflect.TypeFor[Discovery](),
+}
+
 func keys(t reflect.Type, under string, tell func(string)) {
 	for f := range t.Fields() {
 		key := f.Tag.Get("yaml")
 		switch {
 		case key == "":
-		case f.Type == reflect.TypeFor[Admin]() || f.Type == reflect.TypeFor[Bounds]() || f.Type == reflect.TypeFor[Metrics]() || f.Type == reflect.TypeFor[Tenant]():
+		case slices.Contains(sections, f.Type):
 			keys(f.Type, key+".", tell)
 		default:
 			tell(under + key)

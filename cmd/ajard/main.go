@@ -54,6 +54,7 @@ func commands() []command {
 		{"backup", "save the store to a file", backup},
 		{"restore", "put a backup back into an empty store; what was open is closed", restore},
 		{"recover", "make a one-time administrator credential, on the plane's own machine", recoverAdmin},
+		{"rotate-keys", "withdraw the keys that sign access tokens, and all that they signed", rotateKeys},
 		{"log", "verify the activity log (ajard log verify)", logCommand},
 		{"version", "print the version", version},
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/arm"
+	"github.com/ajar-access/ajar/issuer"
 )
 
 // serve runs the plane until ctx ends: open the store, then the keys, bring the gate up to date, make what is overdue
@@ -123,7 +124,7 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 		return fmt.Errorf("metrics.token: %w", err)
 	}
 	var stopping atomic.Bool
-	web := p.httpServer(p.routes(surface, bytes.TrimSpace(token), &stopping))
+	web := p.httpServer(p.routes(surface, p.issuer(), bytes.TrimSpace(token), &stopping))
 
 	inner, stopInner := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopInner(errStopped)
@@ -198,7 +199,7 @@ func (q quiet) Write(b []byte) (int, error) {
 }
 
 // routes is what stands on the main listener.
-func (p *plane) routes(surface http.Handler, token []byte, stopping *atomic.Bool) http.Handler {
+func (p *plane) routes(surface, signIn http.Handler, token []byte, stopping *atomic.Bool) http.Handler {
 	probes := http.NewServeMux()
 	probes.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	probes.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -220,9 +221,13 @@ func (p *plane) routes(surface http.Handler, token []byte, stopping *atomic.Bool
 		switch r.URL.Path {
 		case "/healthz", "/readyz", "/metrics":
 			probes.ServeHTTP(w, r)
-		default:
-			surface.ServeHTTP(w, r)
+			return
 		}
+		if issuer.Owns(r.URL.Path) {
+			signIn.ServeHTTP(w, r)
+			return
+		}
+		surface.ServeHTTP(w, r)
 	})
 }
 
