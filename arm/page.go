@@ -18,7 +18,7 @@ type list[T any] struct {
 
 // The page sizes: what a list holds unless $top asks for less, or for more where entries are small.
 const (
-	policiesAPage = 50
+	policiesAPage = 250
 	entriesAPage  = 200
 	mostAPage     = 1000
 )

@@ -121,20 +121,16 @@ func (s *Server) policiesAt(ctx context.Context, c *call, scope ajar.ID) (list[*
 	if err != nil {
 		return list[*policyBody]{}, err
 	}
-	all, next, err := s.Broker.Policies(ctx, c.who, scope, page)
+	all, next, err := s.Broker.PoliciesAsked(ctx, c.who, scope, historyInList, page)
 	if err != nil {
 		return list[*policyBody]{}, err
 	}
-	l := list[*policyBody]{Value: []*policyBody{}, NextLink: c.next(next)}
+	l := list[*policyBody]{Value: make([]*policyBody, 0, len(all)), NextLink: c.next(next)}
 	for _, p := range all {
-		if at := c.value("l"); at != "" && !strings.EqualFold(at, p.ID.Location()) {
+		if at := c.value("l"); at != "" && !strings.EqualFold(at, p.Policy.ID.Location()) {
 			continue
 		}
-		history, err := s.history(ctx, c.who, p.ID, historyInList)
-		if err != nil {
-			return l, err
-		}
-		l.Value = append(l.Value, s.showPolicy(p, history, "Succeeded"))
+		l.Value = append(l.Value, s.showPolicy(p.Policy, p.Requests, "Succeeded"))
 	}
 	return l, nil
 }

@@ -74,6 +74,7 @@ var verbs = []struct {
 }{
 	{"Policy", readers + " jr ja " + security, func(m *bench) error { return first(m.b.Policy(ctx, m.who, pol)) }},
 	{"Policies", readers + " jr ja " + security, func(m *bench) error { return seen(m.b.Policies(ctx, m.who, group, broker.Page{})) }},
+	{"PoliciesAsked", readers + " jr ja " + security, func(m *bench) error { return seen(m.b.PoliciesAsked(ctx, m.who, group, 1, broker.Page{})) }},
 	{"PutPolicy", all, func(m *bench) error {
 		return first(m.b.PutPolicy(ctx, m.who, ajar.Policy{ID: pol + "x", Machines: []ajar.MachinePolicy{machine(m.vm, port(80, ajar.TCP))}}, broker.PutOptions{}))
 	}},

@@ -142,7 +142,11 @@ func (d *doc) decode(into ajar.Doc) error {
 }
 
 func decode(kind ajar.DocKind, key string, rev, seq int64, body []byte, into ajar.Doc) error {
-	if err := json.Unmarshal(body, into); err != nil {
+	read := json.Unmarshal
+	if own, ok := into.(json.Unmarshaler); ok {
+		read = func(b []byte, _ any) error { return own.UnmarshalJSON(b) } // nobody need look at it first
+	}
+	if err := read(body, into); err != nil {
 		return ajar.Because(ajar.Internal, err, "the stored %s %s cannot be read", kind, key)
 	}
 	*into.Stamped() = ajar.Stamp{Rev: rev, Seq: seq}
