@@ -60,6 +60,7 @@ const (
 	HostLeft         Action = "Ajar.Access/hosts/left"
 	BreakGlass       Action = "Ajar.Access/hosts/breakGlass"
 	SignIn           Action = "Ajar.Access/signIn/action"
+	SignOut          Action = "Ajar.Access/signOut/action"
 	PlaneStarted     Action = "Ajar.Access/plane/started"
 	PlaneRestored    Action = "Ajar.Access/plane/restored"
 )

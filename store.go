@@ -165,6 +165,8 @@ const (
 	KindListing         DocKind = "listing"
 	KindGrant           DocKind = "grant"
 	KindFamiliar        DocKind = "familiar"
+	KindSession         DocKind = "session"
+	KindFactor          DocKind = "factor"
 )
 
 // RightsKinds are the kinds whose change moves RightsGen. Of principals, groups alone count.
