@@ -22,6 +22,10 @@ type Login struct {
 	Via    string
 	Corr   string
 
+	Code string // of an authenticator app, or a recovery code, where one is asked for
+	// Half says that admit may ask for more before somebody is in: the address is not remembered for the password alone.
+	Half bool
+
 	Kind ajar.PrincipalKind // who may sign in here; "" = people and service principals
 	// Check proves who it is by something other than Secret: it is given the principal's credentials that have not
 	// expired, none for a name that nobody has, and answers which of them was proven, or nil.
@@ -61,9 +65,14 @@ type identity struct {
 // SignIn turns a name and a secret into an opaque token.
 func (a *Authn) SignIn(ctx context.Context, in Login) (*Session, error) {
 	var s *Session
+	var second *Second
 	in.Details = map[string]string{}
 	_, err := a.Enter(ctx, in, func(p *ajar.Principal, c *ajar.Credential) (func(ajar.Tx) error, error) {
-		last, once := a.TokenFor, c.Kind == ajar.Once || (c.Kind == ajar.Password && !c.Expires.IsZero())
+		code, err := a.code(ctx, p, c, in, &second)
+		if err != nil {
+			return nil, err
+		}
+		last, once := a.TokenFor, OneTime(c)
 		if once {
 			last = onceTokenFor
 		}
@@ -72,14 +81,50 @@ func (a *Authn) SignIn(ctx context.Context, in Login) (*Session, error) {
 		t.From, s.Name, s.Once = in.From, p.Name, once
 		in.Details["token"] = ShortHash(t.Hash)
 		return func(tx ajar.Tx) error {
+			if err := code(tx); err != nil {
+				return err
+			}
 			t.Rev = 0
 			return tx.Put(t)
 		}, nil
 	})
+	if second != nil {
+		second.End(errors.Is(err, ajar.Unauthenticated))
+	}
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// OneTime reports whether c is used up by signing in with it.
+func OneTime(c *ajar.Credential) bool {
+	return c.Kind == ajar.Once || (c.Kind == ajar.Password && !c.Expires.IsZero())
+}
+
+// code is what takes the code of a person who needs one, together with what they are given. An administrator's one-time
+// credential is for when everything else is lost, and stands alone.
+func (a *Authn) code(ctx context.Context, p *ajar.Principal, c *ajar.Credential, in Login, second **Second) (func(ajar.Tx) error, error) {
+	none := func(ajar.Tx) error { return nil }
+	if p.Kind != ajar.User || OneTime(c) {
+		return none, nil
+	}
+	list, err := a.Factors(ctx, p.ID)
+	if err != nil || !a.Asks(list) {
+		return none, err
+	}
+	if in.Code == "" || !HasFactor(list) {
+		return none, needsSecond(list)
+	}
+	in.Details["credential"] = string(c.Kind)
+	if *second, err = a.Second(ctx, p, in); err != nil {
+		return none, err
+	}
+	return func(tx ajar.Tx) error {
+		kind, err := a.UseCode(tx, p.ID, in.Code, a.Clock().UTC().Truncate(time.Millisecond))
+		in.Details["factor"] = string(kind)
+		return err
+	}, nil
 }
 
 // Enter lets somebody in who proves who they are. The answer to a wrong guess is the same, and costs the same, whether
@@ -116,9 +161,13 @@ func (a *Authn) Enter(ctx context.Context, in Login, admit func(*ajar.Principal,
 	if err == nil {
 		err = a.admit(ctx, in, id, cred, write, now)
 	}
-	try.end(errors.Is(err, ajar.Unauthenticated), err == nil)
+	try.end(errors.Is(err, ajar.Unauthenticated) && !wantsSecond(err), err == nil)
 	if errors.Is(err, ajar.Unauthenticated) {
-		return nil, a.refuse(ctx, in, id, ajar.Unauthenticated, ajar.Message(err), in.Details, now)
+		bad := a.refuse(ctx, in, id, ajar.Unauthenticated, ajar.Message(err), in.Details, now)
+		if wantsSecond(err) && errors.Is(bad, ajar.Unauthenticated) {
+			bad = err
+		}
+		return nil, bad
 	}
 	return id.principal, err
 }
@@ -222,7 +271,7 @@ func (a *Authn) admit(ctx context.Context, in Login, id identity, cred *ajar.Cre
 		} else if err != nil {
 			return err
 		}
-		if cred.Kind == ajar.Once || (cred.Kind == ajar.Password && !cred.Expires.IsZero()) {
+		if OneTime(cred) {
 			if err := tx.Delete(ajar.KindCredential, cred.ID); err != nil {
 				return err
 			}
@@ -230,8 +279,10 @@ func (a *Authn) admit(ctx context.Context, in Login, id identity, cred *ajar.Cre
 		if err := write(tx); err != nil {
 			return err
 		}
-		if err := remember(tx, id, in.From, now); err != nil {
-			return err
+		if !in.Half {
+			if err := remember(tx, id, in.From, now); err != nil {
+				return err
+			}
 		}
 		e := event(ajar.Caller{Principal: p.ID, Name: p.Name, From: in.From, Via: in.Via, Corr: in.Corr}, ajar.SignIn, now)
 		e.Details = map[string]string{"credential": string(cred.Kind)}

@@ -19,6 +19,7 @@ var sweepAfter = []struct {
 	{ajar.KindCredential, nil, rememberGood},
 	{ajar.KindGrant, nil, 0},
 	{ajar.KindFamiliar, nil, 0},
+	{ajar.KindSession, nil, 0},
 }
 
 // Sweep removes what ended: tokens, credentials, grants, and the addresses that nobody came from for long.
@@ -56,14 +57,23 @@ func blank(kind ajar.DocKind) ajar.Doc {
 		return new(ajar.Credential)
 	case ajar.KindGrant:
 		return new(ajar.Grant)
+	case ajar.KindSession:
+		return new(ajar.Session)
 	default:
 		return new(ajar.Familiar)
 	}
 }
 
-// RevokeAll ends every token there is, and every grant that would give another: after a restore nobody knows which of
-// them were revoked since the backup.
+// RevokeAll ends every token and session there is, and every grant that would give another: after a restore nobody knows
+// which of them were revoked since the backup.
 func RevokeAll(ctx context.Context, store ajar.Store, now time.Time) error {
+	if err := endAll(ctx, store, func(s *ajar.Session) bool {
+		good := s.State != ajar.SessionUsed && now.Before(s.Expires)
+		s.Expires = now
+		return good
+	}); err != nil {
+		return err
+	}
 	if err := endAll(ctx, store, func(t *ajar.Token) bool {
 		good := t.Revoked.IsZero()
 		t.Revoked = now

@@ -22,6 +22,9 @@ type Config struct {
 	Proxies  Proxies       // zero = the connection's address is the client's
 	TokenFor time.Duration // how long a log-in lasts; 0 = 12 hours
 	Tokens   *Tokens       // which signed access tokens are taken; nil = none
+
+	SecondFactor SecondFactor // when people are asked for more than a password
+	Vault        *Vault       // opens what codes are checked with; needed once somebody has an authenticator app
 }
 
 // Authn signs people and programs in and knows them again.
