@@ -98,6 +98,7 @@ func New(c Config) *Server {
 		s.sessionRoutes(),
 		s.tokenRoutes(),
 		s.principalRoutes(),
+		s.certificateRoutes(),
 		s.targetRoutes(),
 		s.hostRoutes(),
 		s.roleRoutes(),
