@@ -54,7 +54,7 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 
 // PutCredential gives a principal a way to prove itself: oneself, or with PrincipalWrite somebody who holds no more
 // than the caller. c.Hash is handed in; the secret itself never comes here. People have passwords, service principals
-// have secrets. A password replaces the one before and ends the principal's tokens, except those whose hashes are given
+// have secrets. A password replaces the one before and ends the principal's tokens and sessions, except those whose hashes are given
 // in spare where it is one's own: whoever changes it because somebody may know it, or has a token, is rid of them.
 func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Credential, spare ...string) (*ajar.Credential, error) {
 	bad := b.checkCredential(&c)
@@ -369,9 +369,13 @@ func (t *txn) endGrants(of ajar.PrincipalID) error {
 	return err
 }
 
-// endTokens ends all tokens of a principal that are still good, except those spared, and what would give others.
+// endTokens ends all tokens of a principal that are still good, and all sessions in browsers, except those spared, and
+// what would give others.
 func (t *txn) endTokens(of ajar.PrincipalID, spare ...string) error {
 	if err := t.endGrants(of); err != nil {
+		return err
+	}
+	if err := t.endSessions(of, spare...); err != nil {
 		return err
 	}
 	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: of})

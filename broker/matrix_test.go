@@ -146,6 +146,18 @@ var verbs = []struct {
 	}},
 	{"RevokeToken", all, func(m *bench) error { return first(m.b.RevokeToken(ctx, m.who, m.spare.Principal, m.token[:10])) }},
 
+	{"PutFactor", everybody, func(m *bench) error {
+		return first(m.b.PutFactor(ctx, m.who, ajar.Factor{Kind: ajar.TOTP, Name: "phone"}))
+	}},
+	{"DeleteFactor", everybody, func(m *bench) error {
+		f, err := m.b.PutFactor(ctx, m.who, ajar.Factor{Kind: ajar.TOTP, Name: "phone"})
+		m.must(err)
+		return m.b.DeleteFactor(ctx, m.who, f.ID)
+	}},
+	{"ResetFactors", all, func(m *bench) error { return first(m.b.ResetFactors(ctx, m.who, m.spare.Principal)) }},
+	{"Sessions", everybody, func(m *bench) error { return first(m.b.Sessions(ctx, m.who)) }},
+	{"EndSession", everybody, func(m *bench) error { return m.b.EndSession(ctx, m.who, "", "") }},
+
 	{"Allowed", everybody, func(m *bench) error { return first(m.b.Allowed(ctx, m.who, ajar.PolicyRead, ajar.Root)) }},
 	{"RoleDefinition", everybody, func(m *bench) error { return first(m.b.RoleDefinition(ctx, m.who, "owner")) }},
 	{"RoleDefinitions", everybody, func(m *bench) error { return seen(m.b.RoleDefinitions(ctx, m.who, broker.Page{})) }},

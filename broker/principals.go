@@ -225,6 +225,9 @@ func (t *txn) forget(p *ajar.Principal) error {
 	if err := t.endTokens(p.ID); err != nil {
 		return err
 	}
+	if _, err := t.dropFactors(p.ID); err != nil {
+		return err
+	}
 	held, _, err := ajar.List[ajar.RoleAssignment](t, ajar.Filter{Owner: p.ID})
 	for i := 0; err == nil && i < len(held); i++ {
 		err = t.Delete(ajar.KindRoleAssignment, held[i].Entry().Key)
