@@ -87,7 +87,11 @@ func servePlane(ctx context.Context, dsn string, in io.Reader, out io.Writer) er
 		return err
 	}
 	cert := &authn.Server{CA: ca, Names: []string{"127.0.0.1"}}
-	web := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}
+	handler, err := withIssuer(ctx, st, auth, b, "https://"+ln.Addr().String(), server)
+	if err != nil {
+		return err
+	}
+	web := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}
 	if err := loop.Recover(ctx); err != nil {
 		return err
 	}
@@ -146,7 +150,7 @@ var errEnd = errors.New("the input ended")
 var kinds = []ajar.DocKind{
 	ajar.KindPolicy, ajar.KindRequest, ajar.KindLease, ajar.KindTarget, ajar.KindEndpoint, ajar.KindPrincipal, ajar.KindCredential,
 	ajar.KindToken, ajar.KindRoleDefinition, ajar.KindRoleAssignment, ajar.KindDenyAssignment, ajar.KindManagementGroup,
-	ajar.KindHostIdentity, ajar.KindJoinToken, ajar.KindSealed,
+	ajar.KindHostIdentity, ajar.KindJoinToken, ajar.KindSealed, ajar.KindGrant, ajar.KindFamiliar,
 }
 
 // count counts leases, and the rows of all tables: documents, events and the batches that chain them.
