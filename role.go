@@ -66,6 +66,9 @@ type RoleDefinition struct {
 	BuiltIn          bool
 	Permissions      []Permission
 	AssignableScopes []ID
+	Created, Updated time.Time // zero for built-in ones
+	CreatedBy        PrincipalID
+	UpdatedBy        PrincipalID
 }
 
 // Permission grants Actions less NotActions. NotActions is no deny: another role may grant it back. Control-plane
@@ -77,7 +80,7 @@ type Permission struct {
 	NotDataActions []Action
 }
 
-// RoleAssignment gives a role to a principal at a scope and everything below it.
+// RoleAssignment gives a role to a principal at a scope and everything below it, where its Condition holds.
 type RoleAssignment struct {
 	Stamp
 	ID            string // GUID
@@ -86,8 +89,11 @@ type RoleAssignment struct {
 	Role          RoleID
 	Scope         ID
 	Description   string
+	Condition     string // in Azure's language, version 2.0; "" = always
 	Created       time.Time
 	CreatedBy     PrincipalID
+	Updated       time.Time // zero = as made
+	UpdatedBy     PrincipalID
 }
 
 // DenyAssignment takes permissions away, whatever roles say (Azure RBAC, deny assignments).
