@@ -62,7 +62,7 @@ type Broker struct {
 	largeN   int                      // their machines
 
 	places *directory
-	read   *readings
+	read   listedReadings
 
 	reading sync.Mutex // before mu
 	held    rights     // what index was made from
@@ -84,7 +84,7 @@ func New(c Config) *Broker {
 		c.MaxLive = 250_000
 	}
 	c.RemovePercent = cmp.Or(c.RemovePercent, 20)
-	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}, large: map[string]*kept{}, places: newDirectory(), read: newReadings()}
+	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}, large: map[string]*kept{}, places: newDirectory()}
 }
 
 // now is the time as it is kept: UTC and whole milliseconds.

@@ -2,9 +2,7 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
-	"hash/maphash"
-	"sync"
+	"errors"
 
 	"github.com/ajar-access/ajar"
 )
@@ -36,19 +34,19 @@ func (b *Broker) PoliciesAsked(ctx context.Context, who ajar.Caller, under ajar.
 			if page.Limit <= 0 || part.Limit > readAtOnce {
 				part.Limit = readAtOnce
 			}
-			found, more, err := list(t, ajar.Filter{}, reach, part, func(d *unread) (bool, error) {
-				p, err := t.b.read.policy(d)
+			found, more, err := list(t, ajar.Filter{}, reach, part, func(d *unread[ajar.Policy, *ajar.Policy]) (bool, error) {
+				p, err := t.b.read.policies.of(d)
 				return err == nil && t.can(ajar.PolicyRead, p.ID), err
 			})
 			if err != nil {
 				return err
 			}
 			for _, d := range found {
-				a := Asked{Policy: d.policy}
-				if a.Requests, err = t.newestUnder(d.policy.ID, n); err != nil {
+				a := Asked{Policy: d.doc}
+				if a.Requests, err = t.newestUnder(d.doc.ID, n); err != nil {
 					return err
 				}
-				out, weight = append(out, a), weight+len(d.policy.Machines)+len(a.Requests)
+				out, weight = append(out, a), weight+len(d.doc.Machines)+len(a.Requests)
 			}
 			if next = more; more == "" || len(found) == 0 || len(out) >= page.Limit || weight >= fullPage {
 				return nil
@@ -60,90 +58,31 @@ func (b *Broker) PoliciesAsked(ctx context.Context, who ajar.Caller, under ajar.
 
 // newestUnder reads the newest n requests under a policy.
 func (t *txn) newestUnder(policy ajar.ID, n int) (out []*Outcome, err error) {
-	rs, _, err := ajar.List[ajar.Request](t, ajar.Filter{Ref: policy.Key(), Limit: n})
+	read := &t.b.read
+	rs, _, err := ajar.List[unread[ajar.Request, *ajar.Request]](t, ajar.Filter{Ref: policy.Key(), Limit: n})
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range rs {
-		ls, err := t.leasesOf(r)
+	for _, d := range rs {
+		r, err := read.requests.of(d)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, &Outcome{r, ls})
+		o := &Outcome{r, make([]*ajar.Lease, 0, len(r.Leases))}
+		for _, id := range r.Leases {
+			d, err := ajar.Get[unread[ajar.Lease, *ajar.Lease]](t, string(id))
+			if errors.Is(err, ajar.NotFound) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+			l, err := read.leases.of(d)
+			if err != nil {
+				return nil, err
+			}
+			o.Leases = append(o.Leases, l)
+		}
+		out = append(out, o)
 	}
 	return out, nil
-}
-
-// unread is a stored policy as it stands, until somebody reads it.
-type unread struct {
-	ajar.Stamp
-	body   []byte
-	policy *ajar.Policy
-}
-
-// Entry implements ajar.Doc.
-func (*unread) Entry() ajar.Entry { return ajar.Entry{Kind: ajar.KindPolicy} }
-
-// UnmarshalJSON keeps the body, which the store does not use any further.
-func (u *unread) UnmarshalJSON(b []byte) error {
-	u.body = b
-	return nil
-}
-
-// readings remembers what policies were read from which bytes, for lists read the same ones again and again and most of
-// their time. It cannot be out of date: other bytes are another reading.
-type readings struct {
-	seed maphash.Seed
-
-	mu         sync.Mutex
-	young, old map[uint64]reading
-	bytes      int // of young
-}
-
-type reading struct {
-	body   string
-	policy *ajar.Policy
-}
-
-// maxReadings bounds the bytes that one of the two generations holds.
-const maxReadings = 8 << 20
-
-func newReadings() *readings { return &readings{seed: maphash.MakeSeed()} }
-
-// policy reads u. The machines are shared with whoever read the same.
-func (r *readings) policy(u *unread) (*ajar.Policy, error) {
-	key := maphash.Bytes(r.seed, u.body)
-	r.mu.Lock()
-	known, ok := r.young[key]
-	if !ok {
-		known, ok = r.old[key]
-	}
-	if ok = ok && known.body == string(u.body); ok {
-		r.keep(key, known)
-	}
-	r.mu.Unlock()
-	if !ok {
-		known = reading{string(u.body), new(ajar.Policy)}
-		if err := json.Unmarshal(u.body, known.policy); err != nil {
-			return nil, ajar.Because(ajar.Internal, err, "a stored policy cannot be read")
-		}
-		r.mu.Lock()
-		r.keep(key, known)
-		r.mu.Unlock()
-	}
-	p := *known.policy
-	p.Stamp = u.Stamp
-	u.policy = &p
-	return u.policy, nil
-}
-
-// keep makes known one of the young. When they are full they are the old, and the old go.
-func (r *readings) keep(key uint64, known reading) {
-	if _, ok := r.young[key]; ok || len(known.body) > maxReadings/8 {
-		return
-	}
-	if r.bytes += len(known.body); r.young == nil || r.bytes > maxReadings {
-		r.old, r.young, r.bytes = r.young, map[uint64]reading{}, len(known.body)
-	}
-	r.young[key] = known
 }

@@ -53,6 +53,7 @@ var parts = []part{
 	{"crowd", (*bench).crowdPart},
 	{"fleet", (*bench).fleetPart},
 	{"rights", (*bench).rightsPart},
+	{"list", (*bench).listPart},
 	{"signin", (*bench).signinPart},
 	{"sqlite", (*bench).sqlitePart},
 	{"postgres", (*bench).postgresPart},
