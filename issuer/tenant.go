@@ -45,7 +45,7 @@ var endpointRoots = []string{".well-known", "v2.0", "oauth2", "discovery", "open
 // Owns reports whether path is the issuer's: what else comes in at the same listener is not.
 func Owns(path string) bool {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if slices.Contains(pageRoots, first) || first == ".well-known" {
+	if slices.Contains(pageRoots, first) || first == ".well-known" || strings.EqualFold(first, "adfs") {
 		return true
 	}
 	second, _, _ := strings.Cut(strings.ToLower(rest), "/")
@@ -82,6 +82,12 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request, segment, 
 		return
 	}
 	rest = strings.ToLower(rest)
+	// Azure CLI looks a tenant's domain up below the address that it signs in at.
+	if segment, below, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/"); f.adfs && below != "" && endpoints[rest] == nil {
+		if of, ok := s.form(segment); ok {
+			f, rest = of, "/"+below
+		}
+	}
 	if strings.HasPrefix(rest, "/userrealm/") && r.Method == http.MethodGet {
 		s.realm(w)
 		return

@@ -23,6 +23,7 @@ func TestDiscoveryInBothForms(t *testing.T) {
 		{"/" + strings.ToUpper(tenantID) + "/v2.0/.well-known/openid-configuration", "/" + tenantID, "/" + tenantID + "/v2.0"},
 		{"/organizations/v2.0/.well-known/openid-configuration", "/" + tenantID, "/" + tenantID + "/v2.0"},
 		{"/example.org/v2.0/.well-known/openid-configuration", "/" + tenantID, "/" + tenantID + "/v2.0"},
+		{"/adfs/example.org/.well-known/openid-configuration", "/" + tenantID, "/" + tenantID + "/v2.0"},
 		{"/.well-known/openid-configuration", "/" + tenantID, "/" + tenantID + "/v2.0"},
 	} {
 		h := g.get(c.path)
