@@ -131,11 +131,14 @@ func (t *txn) adminUser(name string) (*ajar.Principal, error) {
 	return p, t.Put(p)
 }
 
-// freshStart ends what p signed in with before, and removes denies that an Owner could not remove.
+// freshStart ends what p signed in with before, second factors included, and removes denies that an Owner could not remove.
 func (t *txn) freshStart(p *ajar.Principal) error {
 	old, _, err := ajar.List[ajar.Credential](t, ajar.Filter{Owner: p.ID})
 	for i := 0; err == nil && i < len(old); i++ {
 		err = t.Delete(ajar.KindCredential, old[i].ID)
+	}
+	if err == nil {
+		_, err = t.dropFactors(p.ID)
 	}
 	if err != nil {
 		return err
