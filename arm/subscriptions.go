@@ -90,12 +90,33 @@ func (s *Server) listLocations(ctx context.Context, c *call, _ nothing) (l list[
 	}), nil
 }
 
-// spaced is a location's name as people read it: as somebody wrote it, or with a capital if all of it is small.
+// spaced is a location's name as people read it: as somebody wrote it, or, if all of it is small, with capitals and, where
+// it is made of words that names of regions are made of, with spaces: East US 2.
 func spaced(name string) string {
 	if name != strings.ToLower(name) || name == "" {
 		return name
 	}
-	r := []rune(name)
-	r[0] = unicode.ToUpper(r[0])
-	return string(r)
+	var words []string
+	rest := strings.TrimRight(name, "0123456789")
+	number := name[len(rest):]
+next:
+	for rest != "" {
+		for _, w := range regionWords {
+			if strings.HasPrefix(rest, strings.ToLower(w)) {
+				words, rest = append(words, w), rest[len(w):]
+				continue next
+			}
+		}
+		r := []rune(name)
+		r[0] = unicode.ToUpper(r[0])
+		return string(r)
+	}
+	if number != "" {
+		words = append(words, number)
+	}
+	return strings.Join(words, " ")
 }
+
+// regionWords are what names of regions are made of.
+var regionWords = strings.Fields(`Southeast Northeast North South East West Central US UK UAE Europe Asia Africa Australia Brazil Canada
+	China France Germany India Israel Italy Japan Korea Mexico Norway Poland Qatar Spain Sweden Switzerland`)
