@@ -111,9 +111,10 @@ func (t *assertion) names(h jose.Header) error {
 	return nil
 }
 
-// hexOf turns a thumbprint in base64url, padded or not, into hex.
+// hexOf turns a thumbprint into hex. It should be base64url without padding; Python's library pads it, and Go's has it in
+// plain base64.
 func hexOf(thumb string) string {
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(thumb, "="))
+	b, err := base64.RawURLEncoding.DecodeString(strings.NewReplacer("+", "-", "/", "_", "=", "").Replace(thumb))
 	if err != nil || len(b) == 0 {
 		return "?"
 	}

@@ -90,6 +90,7 @@ func TestClientAssertions(t *testing.T) {
 	for what, header := range map[string]map[jose.HeaderKey]any{
 		"x5t":          v.x5t(),
 		"x5t#S256":     {"x5t#S256": base64.RawURLEncoding.EncodeToString(two[:])},
+		"Go's":         {"x5t#S256": base64.StdEncoding.EncodeToString(two[:])},
 		"both and x5c": {"x5t": base64.RawURLEncoding.EncodeToString(one[:]), "x5t#S256": base64.RawURLEncoding.EncodeToString(two[:]), "x5c": []string{base64.StdEncoding.EncodeToString(v.cert.Raw)}},
 		"kid":          {"kid": strings.ToUpper(hex.EncodeToString(one[:]))},
 		"nothing":      nil,
