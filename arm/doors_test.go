@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -209,6 +210,32 @@ func TestListsOfResourcesAreFilteredAndPaged(t *testing.T) {
 	r.must(200, "GET", testSub+"/resourcegroups"+resourcesV+"&$filter="+url.QueryEscape("location eq 'northeurope'"), "").into(t, &l)
 	if len(l.Value) != 1 || l.Value[0].Name != "Edge" {
 		t.Errorf("groups by location: %+v", l.Value)
+	}
+}
+
+// TestWhatIsRareIsFoundInFewCalls: filters by what no index has.
+func TestWhatIsRareIsFoundInFewCalls(t *testing.T) {
+	r := newRig(t)
+	var docs []ajar.Doc
+	for i := range 3000 {
+		at := "westeurope"
+		if i%1000 == 999 {
+			at = "eastus"
+		}
+		docs = append(docs, &ajar.Target{ID: ajartest.MachineID(fmt.Sprintf("vm%04d", i)), Location: at})
+	}
+	for part := range slices.Chunk(docs, 500) {
+		r.Put(part...)
+	}
+	calls, found := 0, 0
+	for path := testSub + "/resources" + resourcesV + "&$filter=" + url.QueryEscape("location eq 'eastus'"); path != ""; calls++ {
+		var l list[resourceBody]
+		r.must(200, "GET", path, "").into(t, &l)
+		found += len(l.Value)
+		path = strings.TrimPrefix(l.NextLink, "https://ajar.example.com")
+	}
+	if found != 3 || calls > 2 {
+		t.Errorf("%d found in %d calls", found, calls)
 	}
 }
 

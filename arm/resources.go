@@ -120,28 +120,49 @@ func (s *Server) listResources(ctx context.Context, c *call, _ nothing) (l list[
 	return l, err
 }
 
-func (s *Server) addMachines(ctx context.Context, c *call, l *list[resourceBody], f *filter, scope ajar.ID, name string, page broker.Page) (string, error) {
-	all, next, err := s.Broker.Targets(ctx, c.who, scope, name, page)
-	more := c.expanded()
-	for _, t := range all {
-		b := resourceBody{ID: t.ID, Name: t.ID.Name(), Type: machineType, Location: broker.PlainLocation(t.Location), Tags: t.Tags}
-		if f.keeps(thing{name: b.Name, group: t.ID.ResourceGroup(), kind: b.Type, location: t.Location, tags: t.Tags}) {
-			more.add(&b, t.Created, time.Time{})
-			l.Value = append(l.Value, b)
+// lookedAt is how many things are looked at for one page of a list that is filtered: so that what is rare is found in few
+// calls, and no call takes long.
+const lookedAt = 4000
+
+// sift reads on until page is full, or enough was looked at, or there is no more. read gives how many it looked at.
+func sift[T any](l *list[T], page broker.Page, read func(broker.Page) (looked int, next string, err error)) (string, error) {
+	limit, have := page.Limit, len(l.Value)
+	for seen := 0; ; {
+		page.Limit = limit - (len(l.Value) - have)
+		n, next, err := read(page)
+		if seen += n; err != nil || next == "" || n == 0 || len(l.Value)-have >= limit || seen >= lookedAt {
+			return next, err
 		}
+		page.Cursor = next
 	}
-	return next, err
+}
+
+func (s *Server) addMachines(ctx context.Context, c *call, l *list[resourceBody], f *filter, scope ajar.ID, name string, page broker.Page) (string, error) {
+	more := c.expanded()
+	return sift(l, page, func(page broker.Page) (int, string, error) {
+		all, next, err := s.Broker.Targets(ctx, c.who, scope, name, page)
+		for _, t := range all {
+			b := resourceBody{ID: t.ID, Name: t.ID.Name(), Type: machineType, Location: broker.PlainLocation(t.Location), Tags: t.Tags}
+			if f.keeps(thing{name: b.Name, group: t.ID.ResourceGroup(), kind: b.Type, location: t.Location, tags: t.Tags}) {
+				more.add(&b, t.Created, time.Time{})
+				l.Value = append(l.Value, b)
+			}
+		}
+		return len(all), next, err
+	})
 }
 
 func (s *Server) addPolicies(ctx context.Context, c *call, l *list[resourceBody], f *filter, scope ajar.ID, page broker.Page) (string, error) {
-	all, next, err := s.Broker.Policies(ctx, c.who, scope, page)
 	more := c.expanded()
-	for _, p := range all {
-		b := resourceBody{ID: p.ID, Name: p.ID.Name(), Type: policyType, Kind: p.Kind, Location: p.ID.Location()}
-		if f.keeps(thing{name: b.Name, group: p.ID.ResourceGroup(), kind: b.Type, location: b.Location}) {
-			more.add(&b, p.Created, p.Updated)
-			l.Value = append(l.Value, b)
+	return sift(l, page, func(page broker.Page) (int, string, error) {
+		all, next, err := s.Broker.Policies(ctx, c.who, scope, page)
+		for _, p := range all {
+			b := resourceBody{ID: p.ID, Name: p.ID.Name(), Type: policyType, Kind: p.Kind, Location: p.ID.Location()}
+			if f.keeps(thing{name: b.Name, group: p.ID.ResourceGroup(), kind: b.Type, location: b.Location}) {
+				more.add(&b, p.Created, p.Updated)
+				l.Value = append(l.Value, b)
+			}
 		}
-	}
-	return next, err
+		return len(all), next, err
+	})
 }
