@@ -254,6 +254,7 @@ func (m *MachinePolicy) Port(number uint16, proto Protocol) *PortPolicy {
 type Decision struct {
 	Allow bool
 	By    string
+	Role  string // the name of the role that By gives
 	Unmet []string
 }
 

@@ -2,22 +2,29 @@ package rbac
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/ajar-access/ajar"
 )
 
 // Decide says whether who may do action at scope. By is the role assignment that allows it, or the deny assignment that
-// forbids it; Unmet tells what is missing and which role would give it.
+// forbids it, or the assignment whose condition does not hold; Unmet tells what is missing and which role would give it.
+// Conditions that ask for more than action and scope do not hold.
 func (ix *Index) Decide(who ajar.Caller, action ajar.Action, scope ajar.ID) ajar.Decision {
-	return ix.decide(who, action, scope, &ix.control)
+	return ix.decide(who, action, scope, &ix.control, nil)
+}
+
+// DecideWith is Decide where conditions can ask about f.
+func (ix *Index) DecideWith(who ajar.Caller, action ajar.Action, scope ajar.ID, f *Facts) ajar.Decision {
+	return ix.decide(who, action, scope, &ix.control, f)
 }
 
 // DecideData is Decide for a data action, such as logging in to a machine.
 func (ix *Index) DecideData(who ajar.Caller, action ajar.Action, scope ajar.ID) ajar.Decision {
-	return ix.decide(who, action, scope, &ix.data)
+	return ix.decide(who, action, scope, &ix.data, nil)
 }
 
-func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *masks) ajar.Decision {
+func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *masks, facts *Facts) ajar.Decision {
 	h := ix.holder(who)
 	if h.out {
 		return ajar.Decision{Unmet: []string{"principal " + shown(who) + " is disabled or unknown"}}
@@ -25,8 +32,9 @@ func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *
 	m := ms.of(action)
 	var buf [512]byte
 	var room [16]found
-	by, taken := "", -1
-	for _, f := range ix.walk(h, appendKey(buf[:0], scope), room[:0]) {
+	by, role, taken := "", 0, -1
+	fs := ix.walk(h, appendKey(buf[:0], scope), room[:0])
+	for _, f := range fs {
 		for _, d := range f.denies {
 			if taken < 0 && m.denies.has(d) && (f.last || !ix.denies[d].notBelow) {
 				taken = d
@@ -34,7 +42,7 @@ func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *
 		}
 		for i := 0; by == "" && i < len(f.roles); i++ {
 			if m.roles.has(f.roles[i].role) {
-				by = f.roles[i].by
+				by, role = f.roles[i].by, f.roles[i].role
 			}
 		}
 	}
@@ -43,7 +51,11 @@ func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *
 		d := ix.denies[taken]
 		return ajar.Decision{By: d.id, Unmet: []string{fmt.Sprintf("deny assignment %q (%s) at %s takes %s away from %s, whatever roles say", d.name, d.id, d.scope, action, shown(who))}}
 	case by != "":
-		return ajar.Decision{Allow: true, By: by}
+		return ajar.Decision{Allow: true, By: by, Role: ix.roles[role].name}
+	case h.ifs:
+		if d := ix.under(fs, m, &question{strings.ToLower(string(action)), scope, known(facts)}); d.By != "" {
+			return d
+		}
 	}
 	return ajar.Decision{Unmet: []string{"The client " + shown(who) + " does not have authorization to perform action '" + string(action) + "' over scope '" + string(scope) + "'." + m.advice}}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Administers reports whether who is Owner or User Access Administrator at scope, and so may give away what it does not
-// hold itself.
+// hold itself. What is held under a condition does not count.
 func (ix *Index) Administers(who ajar.Caller, scope ajar.ID) bool {
 	h := ix.holder(who)
 	for _, f := range ix.walk(h, []byte(scopeKey(scope)), nil) {
@@ -24,7 +24,7 @@ func (ix *Index) Administers(who ajar.Caller, scope ajar.ID) bool {
 
 // Lacks names the first action, or data action, of perms that who does not hold whole at scope and everything below,
 // or "" if who holds them all. It errs on the safe side: what only several roles together would make up does not count
-// unless each pattern lies within one of them.
+// unless each pattern lies within one of them, and what is held under a condition does not count at all.
 func (ix *Index) Lacks(who ajar.Caller, perms []ajar.Permission, scope ajar.ID) string {
 	h := ix.holder(who)
 	key := scopeKey(scope)

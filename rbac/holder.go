@@ -12,17 +12,21 @@ type holder struct {
 	claimed []ajar.PrincipalID // the groups of the sign-in that it was compiled with
 	nodes   map[string]*node
 	out     bool // disabled
+	ifs     bool // holds anything under a condition
 }
 
-// node is what a caller holds at exactly one scope: each role once, with the first assignment that gives it.
+// node is what a caller holds at exactly one scope: each role once, with the first assignment that gives it, and apart
+// from them what it holds under a condition, so that what has none is not slowed.
 type node struct {
 	roles  []held
+	ifs    []held
 	denies []int
 }
 
 type held struct {
 	role int
 	by   string
+	cond *Condition // in ifs
 }
 
 // holders keeps compiled callers until they hold too much together; then all go, and who asks next is compiled anew.
@@ -77,8 +81,14 @@ func (ix *Index) compile(who ajar.Caller) (*holder, int) {
 	for _, p := range as {
 		for _, g := range ix.grants[p] {
 			n := at(g.scope)
+			if g.cond != nil {
+				n.ifs = append(n.ifs, held{g.role, g.id, g.cond})
+				h.ifs = true
+				size++
+				continue
+			}
 			if !slices.ContainsFunc(n.roles, func(x held) bool { return x.role == g.role }) {
-				n.roles = append(n.roles, held{g.role, g.id})
+				n.roles = append(n.roles, held{role: g.role, by: g.id})
 				size++
 			}
 		}

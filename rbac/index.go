@@ -55,6 +55,7 @@ type grant struct {
 	scope string
 	role  int
 	id    string
+	cond  *Condition // nil = none
 }
 
 // New builds an Index. It keeps nothing of d.
@@ -69,10 +70,16 @@ func New(d Data) *Index {
 		byID[strings.ToLower(string(r.ID))] = len(ix.roles)
 		ix.roles = append(ix.roles, role{r.ID, r.Name, compile(r.Permissions)})
 	}
+	conditions := map[string]*Condition{"": nil} // few texts stand in many assignments
 	for _, a := range d.Assignments {
 		if n, ok := byID[strings.ToLower(string(a.Role))]; ok {
+			c, ok := conditions[a.Condition]
+			if !ok {
+				c = stored(a.Condition)
+				conditions[a.Condition] = c
+			}
 			p := fold(a.Principal)
-			ix.grants[p] = append(ix.grants[p], grant{scopeKey(a.Scope), n, a.ID})
+			ix.grants[p] = append(ix.grants[p], grant{scopeKey(a.Scope), n, a.ID, c})
 		}
 	}
 	for _, n := range d.Denies {

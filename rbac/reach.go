@@ -9,7 +9,7 @@ import (
 
 // Scopes lists where, at and below under, who's roles grant action: the widest scopes only, in lower case, none below
 // another, management groups replaced by their subscriptions. Whoever lists things lists at these scopes and asks
-// Decide of each thing found, since denies are not taken into account.
+// Decide of each thing found, since neither denies nor conditions are taken into account.
 func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []ajar.ID {
 	h := ix.holder(who)
 	if h.out {
@@ -17,7 +17,8 @@ func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []aj
 	}
 	m := ix.control.of(action)
 	gives := func(n *node) bool {
-		return slices.ContainsFunc(n.roles, func(r held) bool { return m.roles.has(r.role) })
+		has := func(r held) bool { return m.roles.has(r.role) }
+		return slices.ContainsFunc(n.roles, has) || slices.ContainsFunc(n.ifs, has)
 	}
 	var wide []string
 	for _, u := range ix.prefixes(scopeKey(under)) {

@@ -8,7 +8,7 @@ import (
 )
 
 // Sight is what somebody may know to be there: a scope at which, above which or below which some role of theirs gives
-// anything at all to read. What lies there is another question, which Decide answers.
+// anything at all to read, whatever its condition. What lies there is another question, which Decide answers.
 type Sight struct {
 	ix    *Index
 	h     *holder
@@ -24,7 +24,8 @@ func (ix *Index) Sight(who ajar.Caller) *Sight {
 		return s
 	}
 	for k, n := range h.nodes {
-		if !isManagementGroup(k) && slices.ContainsFunc(n.roles, func(r held) bool { return len(s.readable(r.role)) > 0 }) {
+		reads := func(r held) bool { return len(s.readable(r.role)) > 0 }
+		if !isManagementGroup(k) && (slices.ContainsFunc(n.roles, reads) || slices.ContainsFunc(n.ifs, reads)) {
 			s.below = append(s.below, k)
 		}
 	}
@@ -71,6 +72,9 @@ func (s *Sight) reads(key string) bool {
 	var mine, against []string
 	for _, f := range s.ix.walk(s.h, []byte(key), room[:0]) {
 		for _, r := range f.roles {
+			mine = append(mine, s.readable(r.role)...)
+		}
+		for _, r := range f.ifs {
 			mine = append(mine, s.readable(r.role)...)
 		}
 		for _, d := range f.denies {
