@@ -6,6 +6,8 @@
 //     never grant data actions.
 //   - An assignment holds at its scope and everything below: / → management group, nested ones too → subscription →
 //     resource group → resource.
+//   - An assignment with a condition holds only where the condition does (Condition). What a condition asks about and
+//     nobody knows makes neither it nor its negation true.
 //   - A deny assignment wins over every role. It names its principals, or all of them, less those it excludes, and may
 //     spare child scopes.
 //   - A principal has what it is assigned and what its groups are assigned: the groups of the index, and those that the

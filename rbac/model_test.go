@@ -1,6 +1,7 @@
 package rbac
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -96,20 +97,32 @@ func (m model) decide(who ajar.Caller, a ajar.Action, s ajar.ID, data bool) bool
 	}
 	for _, x := range m.Assignments {
 		i := slices.IndexFunc(m.Roles, func(r *ajar.RoleDefinition) bool { return r.ID == x.Role })
-		if i >= 0 && slices.Contains(as, x.Principal) && slices.Contains(above, x.Scope.Key()) && m.grants(m.Roles[i].Permissions, a, data) {
+		if i >= 0 && modelConditions[x.Condition](a) && slices.Contains(as, x.Principal) && slices.Contains(above, x.Scope.Key()) && m.grants(m.Roles[i].Permissions, a, data) {
 			return true
 		}
 	}
 	return false
 }
 
+// modelConditions are conditions, and whether they hold of an action of which nothing else is known.
+var modelConditions = map[string]func(ajar.Action) bool{
+	``:                     func(ajar.Action) bool { return true },
+	`ActionMatches{'a/*'}`: func(a ajar.Action) bool { return strings.HasPrefix(strings.ToLower(string(a)), "a/") },
+	`!(ActionMatches{'*/READ', 'b/x/action'})`:                                      func(a ajar.Action) bool { return strings.HasSuffix(strings.ToLower(string(a)), "/write") },
+	`@Request[Ajar.Access/requests:Port] NumericEquals 22`:                          func(ajar.Action) bool { return false },
+	`!(@Request[Ajar.Access/requests:Port] NumericEquals 22)`:                       func(ajar.Action) bool { return false },
+	`what nobody can read`:                                                          func(ajar.Action) bool { return false },
+	`ActionMatches{'*/read'} OR @Environment[UtcNow] DateTimeLessThan '2100-01-01'`: func(a ajar.Action) bool { return strings.HasSuffix(string(a), "/read") },
+}
+
 var (
-	genWho    = rapid.SampledFrom([]ajar.PrincipalID{alice, bob, team, night})
-	genScope  = rapid.SampledFrom([]ajar.ID{ajar.Root, corp, prod, sub1, sub2, ops, web, vm1, pol, "/subscriptions/11111111-1111-1111-1111-111111111111/RESOURCEGROUPS/ops"})
-	genAction = rapid.SampledFrom([]ajar.Action{"a/read", "a/write", "a/b/read", "A/B/WRITE", "b/read", "b/x/action"})
-	genWild   = rapid.SampledFrom([]ajar.Action{"*", "*/read", "a/*", "a/*/read", "A/B/write", "b/read", "*/X/*", "b/*/action", "*b*"})
-	genWilds  = rapid.SliceOfN(genWild, 0, 3)
-	genPerms  = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ajar.Permission {
+	genCondition = rapid.SampledFrom(append(make([]string, 7), slices.Sorted(maps.Keys(modelConditions))...))
+	genWho       = rapid.SampledFrom([]ajar.PrincipalID{alice, bob, team, night})
+	genScope     = rapid.SampledFrom([]ajar.ID{ajar.Root, corp, prod, sub1, sub2, ops, web, vm1, pol, "/subscriptions/11111111-1111-1111-1111-111111111111/RESOURCEGROUPS/ops"})
+	genAction    = rapid.SampledFrom([]ajar.Action{"a/read", "a/write", "a/b/read", "A/B/WRITE", "b/read", "b/x/action"})
+	genWild      = rapid.SampledFrom([]ajar.Action{"*", "*/read", "a/*", "a/*/read", "A/B/write", "b/read", "*/X/*", "b/*/action", "*b*"})
+	genWilds     = rapid.SliceOfN(genWild, 0, 3)
+	genPerms     = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ajar.Permission {
 		return ajar.Permission{Actions: genWilds.Draw(t, "actions"), NotActions: genWilds.Draw(t, "not"), DataActions: genWilds.Draw(t, "data"), NotDataActions: genWilds.Draw(t, "notData")}
 	}), 1, 2)
 )
@@ -121,7 +134,7 @@ func genData(t *rapid.T) (d Data) {
 	}
 	for i := range rapid.IntRange(0, 6).Draw(t, "assignments") {
 		d.Assignments = append(d.Assignments, &ajar.RoleAssignment{ID: string(rune('a' + i)), Principal: genWho.Draw(t, "to"),
-			Role: rapid.SampledFrom(append(roles, "gone")).Draw(t, "role"), Scope: genScope.Draw(t, "at")})
+			Role: rapid.SampledFrom(append(roles, "gone")).Draw(t, "role"), Scope: genScope.Draw(t, "at"), Condition: genCondition.Draw(t, "if")})
 	}
 	for i := range rapid.IntRange(0, 2).Draw(t, "denies") {
 		d.Denies = append(d.Denies, &ajar.DenyAssignment{ID: string(rune('x' + i)), Scope: genScope.Draw(t, "denied at"), Permissions: genPerms.Draw(t, "denied"),
