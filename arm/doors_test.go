@@ -356,3 +356,47 @@ func TestLocationsAsPeopleReadThem(t *testing.T) {
 		}
 	}
 }
+
+// TestHostileDoors: names in paths and texts in queries are as untrusted here as anywhere.
+func TestHostileDoors(t *testing.T) {
+	r := newRig(t)
+	r.Machine("vm1")
+	for _, name := range []string{"%00", "%2e%2e", "a%2Fb", "%F0%9F%92%A5", "%25", "a%20b", strings.Repeat("n", 3000), "%E2%80%AE", "'", "<b>", "a;b", "%ff%fe", "*"} {
+		for _, path := range []string{
+			"/subscriptions/" + name, "/subscriptions/" + name + "/locations", "/subscriptions/" + name + "/resourcegroups", "/subscriptions/" + name + "/resources",
+			testSub + "/resourcegroups/" + name, testSub + "/resourcegroups/" + name + "/resources", testSub + "/providers/" + name, testSub + "/providers/" + name + "/register",
+			"/providers/" + name, "/providers/Microsoft.Management/managementGroups/" + name, "/providers/Microsoft.Management/managementGroups/" + name + "/descendants",
+			testSub + "/resources?$filter=" + name, testSub + "/resources?$expand=" + name, testSub + "/resources?$skiptoken=" + name, testSub + "/resourcegroups?$top=" + name,
+			testSub + "/resources?$filter=name+eq+'" + name + "'", testSub + "/resources?$filter=resourceGroup+eq+'" + name + "'",
+		} {
+			sep := "?"
+			if strings.Contains(path, "?") {
+				sep = "&"
+			}
+			for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"} {
+				a := r.do(method, path+sep+resourcesV[1:], r.owner, "{}")
+				if a.StatusCode >= 500 || a.StatusCode < 200 || (a.StatusCode >= 300 && a.StatusCode < 400) {
+					t.Errorf("%s %.200s: %d %s", method, path, a.StatusCode, a.body)
+				}
+			}
+		}
+	}
+	for _, path := range []string{"/metadata/endpoints?api-version=%00", "/metadata/endpoints?api-version=9999-99-99", "/tenants?api-version=x", "/metadata/endpoints?api-version=1.0&x=%zz"} {
+		if a := r.do("GET", path, r.owner, ""); a.StatusCode != 400 {
+			t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+		}
+	}
+}
+
+// TestCaseAndSlashes: fixed segments in any case, slashes doubled and at the end.
+func TestCaseAndSlashes(t *testing.T) {
+	r := estate(t)
+	for _, path := range []string{
+		"/SUBSCRIPTIONS", "/Subscriptions/", "//tenants//", "/TENANTS", strings.ToUpper(testSub), testSub + "/Locations/", testSub + "//resourceGroups", testSub + "/RESOURCEGROUPS/EDGE/",
+		testSub + "/Providers/MICROSOFT.SECURITY", "/PROVIDERS/microsoft.compute/", testSub + "/Resources", testSub + "/ResourceGroups/edge/Resources/",
+		"/Providers/microsoft.management/MANAGEMENTGROUPS/CORP/Descendants",
+	} {
+		r.must(200, "GET", path+resourcesV, "")
+	}
+	r.must(200, "POST", "/providers/MICROSOFT.MANAGEMENT/GETENTITIES"+resourcesV, "")
+}

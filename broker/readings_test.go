@@ -44,3 +44,28 @@ func TestReadingsAreBounded(t *testing.T) {
 		t.Errorf("a damaged document: %v", err)
 	}
 }
+
+// TestWhereAThingLiesIsReadAsItIsWritten, with the short way and without.
+func TestWhereAThingLiesIsReadAsItIsWritten(t *testing.T) {
+	for _, id := range []ajar.ID{"/subscriptions/x/resourceGroups/G", `/sub"s`, `/a\\b`, "/a<b>&", "/élan", ""} {
+		for _, at := range []string{"", "west", "West Europe", `"`, `\`, "<&>", "à"} {
+			for kind, doc := range map[ajar.DocKind]any{ajar.KindTarget: ajar.Target{ID: id, Location: at}, ajar.KindPolicy: ajar.Policy{ID: id, Kind: at}} {
+				body, err := json.Marshal(doc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := placed{kind: kind}
+				if err := p.UnmarshalJSON(body); err != nil || p.ID != id || kind == ajar.KindTarget && p.Location != at {
+					t.Errorf("%s read as %q at %q: %v", body, p.ID, p.Location, err)
+				}
+			}
+		}
+	}
+	p := placed{kind: ajar.KindTarget}
+	if err := p.UnmarshalJSON([]byte(`{"Location":"west","ID":"/x"}`)); err != nil || p.ID != "/x" || p.Location != "west" {
+		t.Errorf("in another order: %+v %v", p, err)
+	}
+	if p.UnmarshalJSON([]byte(`{"ID":5}`)) == nil {
+		t.Error("a damaged one is taken")
+	}
+}
