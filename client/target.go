@@ -19,8 +19,8 @@ type Target struct {
 	Addresses []netip.Addr      `json:"addresses,omitempty"`
 	Login     string            `json:"login,omitempty"`   // user name for ssh; "" = the caller's own
 	SSHPort   uint16            `json:"sshPort,omitempty"` // 0 = 22
-	Tags      map[string]string `json:"tags,omitempty"`
-	Source    string            `json:"source,omitempty"` // "person", or the provider whose listing found it
+	Tags      map[string]string `json:"tags,omitzero"`     // put as nil they stay as they are
+	Source    string            `json:"source,omitempty"`  // "person", or the provider whose listing found it
 	FoundIn   ajar.ID           `json:"foundIn,omitempty"`
 	Missing   time.Time         `json:"missing,omitzero"` // when that listing lacked it for the first time
 	Kept      string            `json:"kept,omitempty"`   // why it stays all the same

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -97,6 +99,9 @@ func targetShowCmd(a *app) *cobra.Command {
 			rows := [][]string{
 				{"id", string(t.ID)}, {"location", t.Location}, {"os", t.OS}, {"addresses", addresses(t)}, {"login", t.Login},
 				{"host", a.hostState(t.Host)}, {"ports", offered(t)}, {"origin", a.origin(t)},
+			}
+			for _, name := range slices.Sorted(maps.Keys(t.Tags)) {
+				rows = append(rows, []string{"tag " + name, t.Tags[name]})
 			}
 			if t.FoundIn != "" {
 				rows = append(rows, []string{"found in", string(t.FoundIn)})

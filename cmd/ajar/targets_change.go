@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 
 func targetSetCmd(a *app) *cobra.Command {
 	var t client.Target
-	var addrs []string
+	var addrs, tags, untag []string
 	c := command("set TARGET", "make a machine, or change what is known of it", `  ajar targets set web1 --address 10.0.0.4 --login ops
   ajar targets set /subscriptions/0c1b…/resourceGroups/prod/providers/Microsoft.Compute/virtualMachines/web1 --location westeurope`,
 		cobra.ExactArgs(1), nil)
@@ -23,6 +24,8 @@ func targetSetCmd(a *app) *cobra.Command {
 	f.Uint16Var(&t.SSHPort, "ssh-port", 0, "port of its sshd (22)")
 	f.StringVar(&t.OS, "os", "", "Linux or Windows")
 	f.StringVar(&t.Location, "location", "", "location, such as westeurope")
+	f.StringArrayVar(&tags, "tag", nil, "NAME=VALUE to sort machines by; may be repeated")
+	f.StringArrayVar(&untag, "untag", nil, "NAME of a tag to take off; may be repeated")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		c, cfg, err := a.client()
 		if err != nil {
@@ -50,6 +53,9 @@ func targetSetCmd(a *app) *cobra.Command {
 				set()
 			}
 		}
+		if now.Tags, err = retagged(now.Tags, tags, untag); err != nil {
+			return err
+		}
 		out, err := c.PutTarget(cmd.Context(), now)
 		if err != nil {
 			return err
@@ -57,6 +63,30 @@ func targetSetCmd(a *app) *cobra.Command {
 		return a.done(out, "%s is set", out.ID)
 	}
 	return c
+}
+
+// retagged is tags with some more and without some. A name is found in whatever case it is written.
+func retagged(tags map[string]string, more, less []string) (map[string]string, error) {
+	if len(more)+len(less) == 0 {
+		return nil, nil // which leaves them as they are
+	}
+	out := map[string]string{}
+	maps.Copy(out, tags)
+	drop := func(name string) {
+		maps.DeleteFunc(out, func(k, _ string) bool { return strings.EqualFold(k, name) })
+	}
+	for _, name := range less {
+		drop(name)
+	}
+	for _, tag := range more {
+		name, value, ok := strings.Cut(tag, "=")
+		if !ok || name == "" {
+			return nil, usage("%q is not a tag; NAME=VALUE", tag)
+		}
+		drop(name)
+		out[name] = value
+	}
+	return out, nil
 }
 
 // targetOrNew is the machine of that name, or a new one in the group that the caller works in.
