@@ -113,9 +113,11 @@ func (d *directory) clear() {
 	d.subs = map[string]*subscription{}
 }
 
-// update brings d up to what is committed. The transaction begins with d locked, so that what is read never goes back.
+// updateDirectory brings the directory up to what is committed. The transaction begins with it locked, so that what is
+// read never goes back. The first time may take longer than somebody waits; it is finished all the same, for the next.
 func (b *Broker) updateDirectory(ctx context.Context) error {
 	d := b.places
+	ctx = context.WithoutCancel(ctx)
 	if d.subs == nil {
 		d.clear()
 	}
