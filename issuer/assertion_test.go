@@ -79,8 +79,8 @@ func (v *prover) x5t() map[jose.HeaderKey]any {
 
 func (v *prover) send(assertion string, pairs ...string) heard {
 	v.t.Helper()
-	return v.post(adfsToken, append([]string{"client_id", string(v.p.ID), "grant_type", "client_credentials", "client_info", "1", "scope", resource,
-		"client_assertion_type", assertionJWT, "client_assertion", assertion}, pairs...)...)
+	return v.post(adfsToken, over([]string{"client_id", string(v.p.ID), "grant_type", "client_credentials", "client_info", "1", "scope", resource,
+		"client_assertion_type", assertionJWT, "client_assertion", assertion}, pairs)...)
 }
 
 // TestClientAssertions in all the ways that Azure's libraries have of naming the certificate.
@@ -167,7 +167,7 @@ func TestAssertionsThatAreNone(t *testing.T) {
 	} {
 		v.send(text).refusedAs(t, what, http.StatusUnauthorized, "invalid_client")
 	}
-	v.send(v.sign(v.x5t(), nil), "client_assertion_type", "x").refusedAs(t, "twice the type", http.StatusBadRequest, "invalid_request")
+	v.send(v.sign(v.x5t(), nil), "client_assertion_type", "x").refusedAs(t, "another type", http.StatusBadRequest, "invalid_request")
 	good := v.sign(v.x5t(), nil)
 	v.post(adfsToken, "grant_type", "client_credentials", "scope", resource, "client_assertion_type", assertionJWT, "client_assertion", good).must(t) // client_id may be left out
 }

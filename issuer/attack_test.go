@@ -221,7 +221,8 @@ func TestStolenSigningKeyForgesNothing(t *testing.T) {
 	}
 	text := f.signed(map[string]any{"sub": "5e5f1c5e-0000-4000-8000-000000000001", "oid": "5e5f1c5e-0000-4000-8000-000000000001"})
 	f.refused("a token of somebody else than the store says", text)
-	f.refused("sub and oid are two", f.signed(map[string]any{"oid": "5e5f1c5e-0000-4000-8000-000000000001"}))
+	f.refused("sub and oid are two, sub forged", f.signed(map[string]any{"sub": "5e5f1c5e-0000-4000-8000-000000000001"}))
+	f.refused("sub and oid are two, oid forged", f.signed(map[string]any{"oid": "5e5f1c5e-0000-4000-8000-000000000001"}))
 }
 
 // TestOneSortOfTokenIsNotAnother: who a client knows to be signed in gives no access.

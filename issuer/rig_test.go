@@ -292,11 +292,24 @@ func (g *rig) sessionFor(who *ajar.Principal) *session {
 	return &session{ID: "s", Principal: who.ID, Name: who.Name, AuthTime: g.now(), AMR: []string{"pwd"}}
 }
 
+// over is pairs with others in the place of those of the same name.
+func over(pairs, others []string) []string {
+	v := form2(pairs)
+	for i := 0; i < len(others); i += 2 {
+		v.Set(others[i], others[i+1])
+	}
+	var out []string
+	for name := range v {
+		out = append(out, name, v.Get(name))
+	}
+	return out
+}
+
 // exchange brings a code to the token endpoint, as MSAL does.
 func (g *rig) exchange(code, verifier string, pairs ...string) heard {
 	g.t.Helper()
-	return g.post(adfsToken, append([]string{"client_id", azureCLI, "grant_type", "authorization_code", "client_info", "1", "code", code, "code_verifier", verifier,
-		"redirect_uri", "http://localhost:8400"}, pairs...)...)
+	return g.post(adfsToken, over([]string{"client_id", azureCLI, "grant_type", "authorization_code", "client_info", "1", "code", code, "code_verifier", verifier,
+		"redirect_uri", "http://localhost:8400"}, pairs)...)
 }
 
 // certificate makes a key and a certificate of it, as a person does for a program.
