@@ -144,8 +144,9 @@ func (k *Keys) rotate(ctx context.Context, now time.Time, alone bool) ([]byte, e
 			return nil, nil
 		}
 		var keep []storedKey
-		for _, s := range stored {
-			if now.Sub(s.Created) < k.lifetime()+keysLead+k.longest() {
+		for i, s := range stored {
+			// The newest signed until now, however long that is after its time.
+			if i == len(stored)-1 || now.Sub(s.Created) < k.lifetime()+keysLead+k.longest() {
 				keep = append(keep, s)
 			}
 		}
