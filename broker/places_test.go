@@ -148,27 +148,28 @@ func TestEverybodySeesTheirOwn(t *testing.T) {
 
 // TestAReplicaLearnsWhatAnotherDeleted: within a second, and what it wrote at once.
 func TestAReplicaLearnsWhatAnotherDeleted(t *testing.T) {
-	p := newPlane(t)
-	second := p.broker(p.store)
-	see := func() (out []string) {
-		all, _, err := second.ResourceGroups(ctx, p.owner, group.Subscription(), broker.Page{})
-		if ajar.KindOf(err) == ajar.NotFound {
-			return nil
+	replicas(t, func(p *plane, bs []*broker.Broker) {
+		second := bs[1]
+		see := func() (out []string) {
+			all, _, err := second.ResourceGroups(ctx, p.owner, group.Subscription(), broker.Page{})
+			if ajar.KindOf(err) == ajar.NotFound {
+				return nil
+			}
+			p.must(err)
+			for _, g := range all {
+				out = append(out, g.ID.Name())
+			}
+			return out
 		}
+		p.lay("west", vm(group, "a"))
+		p.same("at first", see(), []string{"ops"})
+		p.lay("west", vm(group+"2", "b"))
+		p.same("what another wrote", see(), []string{"ops", "ops2"})
+		_, err := p.b.DeleteTarget(ctx, p.owner, vm(group, "a"), false)
 		p.must(err)
-		for _, g := range all {
-			out = append(out, g.ID.Name())
-		}
-		return out
-	}
-	p.lay("west", vm(group, "a"))
-	p.same("at first", see(), []string{"ops"})
-	p.lay("west", vm(group+"2", "b"))
-	p.same("what another wrote", see(), []string{"ops", "ops2"})
-	_, err := p.b.DeleteTarget(ctx, p.owner, vm(group, "a"), false)
-	p.must(err)
-	p.wait(time.Second)
-	p.same("what another deleted", see(), []string{"ops2"})
+		p.wait(time.Second)
+		p.same("what another deleted", see(), []string{"ops2"})
+	})
 }
 
 // BenchmarkGroups is one page of the groups of a plane with 100,000 machines in 1,000 groups.
