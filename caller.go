@@ -42,6 +42,8 @@ type Caller struct {
 	Via       string        // arm, web, bastion, local
 	Corr      string        // correlation id of the call, kept in its events
 	Doing     string        // the call that would change something; what is refused to be looked up for it is recorded
+	App       string        // the application that the token was given to
+	Call      *Call         // the HTTP request that would change something; kept in its event
 }
 
 // Plane is the caller of what nobody asked for: the loop, start-up, recovery on the plane's own machine.

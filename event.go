@@ -27,6 +27,39 @@ type Event struct {
 	Endpoint  EndpointID        `json:"endpoint,omitempty"` //
 	Details   map[string]string `json:"details,omitempty"`  // port, source, end, … in plain text
 	Principal PrincipalID       `json:"principal,omitempty"`
+	App       string            `json:"app,omitempty"`  // the application that the caller's token was given to
+	Role      string            `json:"role,omitempty"` // the name of the role that By gives
+	Code      string            `json:"code,omitempty"` // of a refusal, where its Kind has several
+	Call      *Call             `json:"call,omitempty"` // the HTTP request that the verb came as
+}
+
+// Call is an HTTP request, as far as the activity log keeps it: nothing of its body.
+type Call struct {
+	Line   string `json:"line"`             // method and target; a target that begins with the event's scope has ~ in its place
+	Client string `json:"client,omitempty"` // the client's own id for it
+	Status int    `json:"status,omitempty"` // of the answer if nothing is refused; 0 = 200
+}
+
+// At is c as it is kept with an event about scope.
+func (c *Call) At(scope ID) *Call {
+	if c == nil {
+		return nil
+	}
+	method, target, _ := strings.Cut(c.Line, " ")
+	n := len(scope)
+	if n < 2 || len(target) < n || !strings.EqualFold(target[:n], string(scope)) || (len(target) > n && !strings.ContainsRune("/?", rune(target[n]))) {
+		return c
+	}
+	return &Call{Line: method + " ~" + target[n:], Client: c.Client, Status: c.Status}
+}
+
+// Parts are c's method and its whole target, given the scope that it was kept at.
+func (c *Call) Parts(scope ID) (method, target string) {
+	method, target, _ = strings.Cut(c.Line, " ")
+	if rest, ok := strings.CutPrefix(target, "~"); ok {
+		target = string(scope) + rest
+	}
+	return method, target
 }
 
 // Outcome says how it ended.

@@ -26,7 +26,7 @@ var layers = []struct {
 	{".", nil},
 	{"rbac", nil},
 	{"broker", []string{"rbac"}},
-	{"arm", []string{"broker", "authn"}},
+	{"arm", []string{"broker", "authn", "activity"}},
 	{"issuer", []string{"broker", "authn"}},
 	{"provider", []string{"provider/*"}},
 	{"cmd/*", []string{"*", "*/*"}},

@@ -105,6 +105,7 @@ func New(c Config) *Server {
 		s.denyRoutes(),
 		s.managementGroupRoutes(),
 		s.eventRoutes(),
+		s.insightsRoutes(),
 		s.metadataRoutes(),
 		s.tenantRoutes(),
 		s.subscriptionRoutes(),
@@ -206,6 +207,7 @@ func (s *Server) run(c *call, methods map[string]route, now time.Time) (any, err
 	c.who.Via, c.who.Corr = "arm", c.corr
 	if method != http.MethodGet {
 		c.who.Doing = method + " " + rt.pattern
+		c.who.Call = c.recorded(rt)
 	}
 	switch rt.kind {
 	case azure:

@@ -55,6 +55,7 @@ func (b *Broker) do(ctx context.Context, who ajar.Caller, o op, fn func(t *txn) 
 			t = b.txn(tx, who)
 			t.patient = patient
 			t.event = t.newEvent(o.action, o.scope)
+			t.event.Call = who.Call.At(o.scope)
 			if err := t.begin(); err != nil {
 				return err
 			}
@@ -106,7 +107,7 @@ func (b *Broker) view(ctx context.Context, who ajar.Caller, fn func(t *txn) erro
 	}
 	missing := t.event
 	t.event = t.newEvent(cmp.Or(missing.Action, LookUp), missing.Scope)
-	t.event.By = missing.By
+	t.event.By, t.event.Call = missing.By, who.Call.At(missing.Scope)
 	t.detail("for", who.Doing)
 	return b.refused(ctx, t, op{}, err)
 }
@@ -176,14 +177,14 @@ func (t *txn) needs(action ajar.Action, scope ajar.ID, code string) error {
 	}
 	d := t.rights.Decide(t.who, action, scope)
 	if !d.Allow {
-		t.event.By = d.By
+		t.event.By, t.event.Role = d.By, ""
 		if t.event.Action == "" { // nothing but a look
 			t.event.Action, t.event.Scope = action, scope
 		}
 		return &ajar.Error{Kind: ajar.Forbidden, Code: code, Msg: strings.Join(d.Unmet, "; ")}
 	}
 	if t.event.By == "" {
-		t.event.By = d.By
+		t.event.By, t.event.Role = d.By, d.Role
 	}
 	return nil
 }
@@ -200,13 +201,14 @@ func (t *txn) newEvent(action ajar.Action, scope ajar.ID) ajar.Event {
 	return ajar.Event{
 		Time: t.now, Action: action, Outcome: ajar.Accepted, Scope: scope, Caller: t.who.Principal,
 		Name: clean(t.who.Name, 256), From: t.who.From.WithZone(""), Via: clean(t.who.Via, 32), Corr: clean(t.who.Corr, 128),
+		App: t.who.App,
 	}
 }
 
 // also records something more that the verb brought about.
 func (t *txn) also(action ajar.Action, scope ajar.ID, change func(e *ajar.Event)) {
 	e := t.newEvent(action, scope)
-	e.By = t.event.By
+	e.By, e.Role = t.event.By, t.event.Role
 	change(&e)
 	t.more = append(t.more, e)
 }
@@ -276,6 +278,10 @@ func (b *Broker) refused(ctx context.Context, t *txn, o op, err error) error {
 	}
 	e := t.event
 	e.Outcome, e.Kind, e.Message = ajar.Refused, kind, clean(ajar.Message(err), 2048)
+	var coded *ajar.Error
+	if errors.As(err, &coded) {
+		e.Code = clean(coded.Code, 64)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	var wake []ajar.EndpointID

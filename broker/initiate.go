@@ -34,6 +34,7 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 		}
 		t.event.Request = q.ID
 		if err := t.fill(&q, p, r.Asks); err != nil {
+			t.detail("asks", describe(r.Asks, t.now))
 			return err
 		}
 		t.detail("asks", describe(q.Asks, t.now))

@@ -1,0 +1,82 @@
+package arm
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/activity"
+)
+
+func (s *Server) insightsRoutes() []route {
+	const (
+		ns     = "/providers/microsoft.insights"
+		values = ns + "/eventtypes/management/values"
+	)
+	return []route{
+		{http.MethodGet, "/subscriptions/{s}" + values, beside, op(200, s.activityLog), says("Lists a subscription's activity log in Azure's schema, the newest first.", ajar.EventRead, "$filter", "$select", "$top")},
+		{http.MethodGet, values, beside, op(200, s.activityLog), says("Lists the whole activity log in Azure's schema, the newest first.", ajar.EventRead, "$filter", "$select", "$top")},
+		{http.MethodGet, ns + "/eventcategories", beside, op(200, s.eventCategories), says("Lists the categories that events of the activity log may have.", "")},
+	}
+}
+
+// recordsAPage is how many records a page of the activity log has unless $top asks for less, or for more.
+const recordsAPage = 200
+
+func (s *Server) activityLog(ctx context.Context, c *call, _ nothing) (l list[*activity.Record], err error) {
+	q := activity.Query{Scope: ajar.Root}
+	if c.value("s") != "" {
+		if q.Scope, err = c.scopeOf(); err != nil {
+			return l, err
+		}
+	}
+	if q.Filter, err = activity.Parse(c.param("$filter")); err != nil {
+		return l, err
+	}
+	if q.Select, err = activity.ParseSelect(c.param("$select")); err != nil {
+		return l, err
+	}
+	page, err := c.page(recordsAPage)
+	if err != nil {
+		return l, err
+	}
+	q.Cursor, q.Limit = page.Cursor, page.Limit
+	if q.CallerID, err = s.callerNamed(ctx, c.who, q.Filter.Caller); err != nil {
+		return l, err
+	}
+	plane := activity.Plane{Tenant: s.Tenant.ID, URL: s.base(c), StatusOf: statusOf}
+	all, next, err := plane.List(q, func(f ajar.EventFilter) ([]*ajar.Event, error) { return s.Broker.Events(ctx, c.who, f) })
+	if err != nil {
+		return l, err
+	}
+	return each(c, all, next, func(r *activity.Record) *activity.Record { return r }), nil
+}
+
+// callerNamed is the id of somebody who is there and whom the caller may look up; "" otherwise, and then records are
+// looked through for the name.
+func (s *Server) callerNamed(ctx context.Context, who ajar.Caller, name string) (ajar.PrincipalID, error) {
+	if name == "" {
+		return "", nil
+	}
+	p, err := s.Broker.Principal(ctx, who, name)
+	switch {
+	case err == nil:
+		return p.ID, nil
+	case errors.Is(err, ajar.NotFound), errors.Is(err, ajar.Forbidden), errors.Is(err, ajar.Invalid):
+		return "", nil
+	}
+	return "", err
+}
+
+func (s *Server) eventCategories(_ context.Context, c *call, _ nothing) (list[activity.Word], error) {
+	return each(c, activity.Categories(), "", func(w activity.Word) activity.Word { return w }), nil
+}
+
+// statusOf is the HTTP status of a refusal.
+func statusOf(k ajar.Kind) int {
+	if f, ok := faults[k]; ok {
+		return f.status
+	}
+	return http.StatusInternalServerError
+}
