@@ -28,6 +28,7 @@ type Options struct {
 	Ports []uint16
 	// Grace is how long guards that come over ARM wait for a confirmation; 0 = none is asked for.
 	GuardConfirm string
+	Config       string // more lines of the plane's ajard.yaml
 
 	noPlane bool // the network and the machines alone
 	side    byte // tells labs apart that are in one program at the same time, 0 to 9; they share nothing but the bridge

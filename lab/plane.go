@@ -77,7 +77,8 @@ bounds:
 metrics:
   listen: %q
 guardConfirm: %s
-`, p.address("8443"), p.AgentAddr, p.URL, p.Database(), p.file("kek"), p.file("admin"), p.metrics(), confirm)
+%s
+`, p.address("8443"), p.AgentAddr, p.URL, p.Database(), p.file("kek"), p.file("admin"), p.metrics(), confirm, p.lab.o.Config)
 	return errors.Join(
 		os.WriteFile(p.file("kek"), []byte(strings.Repeat("6b", 32)+"\n"), 0o600),
 		os.WriteFile(p.file("ajard.yaml"), []byte(text), 0o600))
