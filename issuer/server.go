@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
+
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/authn"
 	"github.com/ajar-access/ajar/broker"
@@ -32,6 +34,9 @@ type Config struct {
 	Clients             []Client      // beyond those that everybody knows
 	Audiences           []string      // that tokens can be asked for, beyond PublicURL
 
+	SessionIdle     time.Duration // after which a browser that is not used is signed out; 0 = 1 hour
+	SessionLifetime time.Duration // after which any browser is; 0 = 12 hours
+
 	// Observe is told of every answer; nil = nobody.
 	Observe func(route string, status int, took time.Duration)
 }
@@ -39,8 +44,10 @@ type Config struct {
 // Server is the issuer's surface, an http.Handler.
 type Server struct {
 	Config
-	log   *slog.Logger
-	pages *http.ServeMux
+	log      *slog.Logger
+	pages    *http.ServeMux
+	origin   string             // scheme and host of PublicURL
+	passkeys *webauthn.WebAuthn // nil where the plane has no name that passkeys could be for
 
 	mu    sync.Mutex
 	polls map[string]poll // by key of a device's grant
@@ -57,9 +64,16 @@ func New(c Config) *Server {
 	if c.RefreshLifetime == 0 {
 		c.RefreshLifetime = 30 * 24 * time.Hour
 	}
+	if c.SessionIdle == 0 {
+		c.SessionIdle = defaultIdle
+	}
+	if c.SessionLifetime == 0 {
+		c.SessionLifetime = defaultLifetime
+	}
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	c.Tenant.ID, c.Tenant.Domain = strings.ToLower(c.Tenant.ID), strings.ToLower(c.Tenant.Domain)
 	s := &Server{Config: c, log: c.Log, pages: http.NewServeMux(), polls: map[string]poll{}}
+	s.origin, s.passkeys = originOf(c.PublicURL), newPasskeys(c.PublicURL, c.Tenant.Name)
 	s.mountPages(s.pages)
 	s.mountUpstreams(s.pages)
 	return s
