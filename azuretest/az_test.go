@@ -128,3 +128,27 @@ type account struct {
 	IsDefault                            bool
 	User                                 struct{ Name, Type string }
 }
+
+// policyOut is a policy as az shows it.
+type policyOut struct {
+	ID, Name, Kind, Location, ResourceGroup, Type, ProvisioningState string
+	VirtualMachines                                                  []struct {
+		ID    string
+		Ports []struct {
+			Number                                                         int
+			Protocol, MaxRequestAccessDuration, AllowedSourceAddressPrefix string
+		}
+	}
+	Requests []struct {
+		Requestor       string
+		StartTimeUTC    time.Time
+		VirtualMachines []struct {
+			ID    string
+			Ports []struct {
+				Number                                           int
+				EndTimeUTC                                       time.Time
+				AllowedSourceAddressPrefix, Status, StatusReason string
+			}
+		}
+	}
+}
