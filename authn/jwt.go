@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"crypto"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -187,6 +186,3 @@ func (a *Authn) Holder(ctx context.Context, text, audience string) (ajar.Caller,
 func errAudience() error {
 	return badJWT("InvalidAuthenticationTokenAudience", "the access token has been obtained for another audience")
 }
-
-// IsGone reports whether err is that a token is no good, rather than that nobody could look.
-func IsGone(err error) bool { return errors.Is(err, ajar.Unauthenticated) }

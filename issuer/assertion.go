@@ -36,7 +36,6 @@ type assertion struct {
 	now    time.Time
 	x5t    string // SHA-1 of the certificate, hex, if it names one in that way
 	x5s    string // SHA-256, hex
-	issuer string
 }
 
 var assertionAlgs = []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256}
@@ -78,7 +77,8 @@ func (s *Server) parseAssertion(a *ask, text string) (*assertion, error) {
 		return nil, bad(50027, "needs a jti")
 	}
 	out.ends = c.Expiry.Time()
-	return out, out.names(token.Headers[0])
+	out.names(token.Headers[0])
+	return out, nil
 }
 
 // ownAudience reports whether an assertion for aud is for this plane: a token endpoint in either form, or an issuer.
@@ -93,7 +93,7 @@ func (s *Server) ownAudience(aud string) bool {
 }
 
 // names reads which certificate the header points at: by its thumbprint in any of the ways there are, or by carrying it.
-func (t *assertion) names(h jose.Header) error {
+func (t *assertion) names(h jose.Header) {
 	if v, ok := h.ExtraHeaders["x5t"].(string); ok {
 		t.x5t = hexOf(v)
 	}
@@ -108,7 +108,6 @@ func (t *assertion) names(h jose.Header) error {
 			t.x5s = kid
 		}
 	}
-	return nil
 }
 
 // hexOf turns a thumbprint into hex. It should be base64url without padding; Python's library pads it, and Go's has it in
