@@ -17,13 +17,26 @@ type AssignmentFilter struct {
 	Page      Page
 }
 
-// PutRoleAssignment gives a role (RoleAssignmentWrite at its scope). Nobody grants more than they hold: unless the
-// caller is Owner or User Access Administrator there, it must hold every permission of the role. Of an assignment that
-// exists, Description alone can change.
+// AssignOptions refine Assign.
+type AssignOptions struct {
+	// KeepCondition leaves the condition of an assignment that exists as it is: whoever asks does not know of conditions.
+	KeepCondition bool
+}
+
+// PutRoleAssignment is Assign for whoever does not mind whether the assignment was there.
 func (b *Broker) PutRoleAssignment(ctx context.Context, who ajar.Caller, a ajar.RoleAssignment) (*ajar.RoleAssignment, error) {
+	out, _, err := b.Assign(ctx, who, a, AssignOptions{})
+	return out, err
+}
+
+// Assign gives a role (RoleAssignmentWrite at its scope), where its condition, if any, holds. Nobody grants more than
+// they hold: unless the caller is Owner or User Access Administrator there, or is trusted with that very role by the
+// condition under which it administers, it must hold every permission of the role. Of an assignment that exists,
+// Description and Condition alone can change; made tells whether it was not there before.
+func (b *Broker) Assign(ctx context.Context, who ajar.Caller, a ajar.RoleAssignment, o AssignOptions) (out *ajar.RoleAssignment, made bool, err error) {
 	bad := checkAssignment(&a)
-	var out *ajar.RoleAssignment
-	err := b.do(ctx, who, op{action: ajar.RoleAssignmentWrite, scope: a.Scope, bad: bad}, func(t *txn) error {
+	may := func(t *txn) error { return t.might(ajar.RoleAssignmentWrite, a.Scope) }
+	err = b.do(ctx, who, op{action: ajar.RoleAssignmentWrite, scope: a.Scope, bad: bad, may: may}, func(t *txn) error {
 		p, err := t.principal(a.Principal)
 		if err != nil {
 			return err
@@ -35,37 +48,69 @@ func (b *Broker) PutRoleAssignment(ctx context.Context, who ajar.Caller, a ajar.
 		t.event.Principal = p.ID
 		t.detail("role", r.Name)
 		t.detail("principal", p.Name)
-		if !t.assignable(r.AssignableScopes, a.Scope) {
-			return ajar.Errorf(ajar.Invalid, "%s cannot be assigned at %s; it can at and below %s", r.Name, a.Scope, r.AssignableScopes[0])
-		}
-		if err := t.holdsAll(r.Name, r.Permissions, a.Scope); err != nil {
-			return err
-		}
-		if err := t.knownScope(a.Scope); err != nil {
-			return err
-		}
 		old, err := t.sameAssignment(&a)
 		if err != nil {
 			return err
 		}
-		fresh := a
-		out = &fresh
-		if old == nil {
-			stamped(t, out)
-			out.PrincipalKind, out.Role = p.Kind, r.ID
-			if out.ID == "" {
-				out.ID = strings.ToLower(b.NewID())
-			}
-		} else {
-			old.Description = a.Description
-			out = old
+		want := a
+		if old != nil && o.KeepCondition {
+			want.Condition = old.Condition
 		}
-		return t.Put(out)
+		if err := t.mayAssign(&want, p, r); err != nil {
+			return err
+		}
+		out, made = t.assignment(&want, old, p, r), old == nil
+		if err := t.Put(out); err != nil || made || out.Scope != ajar.Root || r.ID != rbac.Owner {
+			return err
+		}
+		return t.ownerStays()
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return out, nil
+	return out, made, nil
+}
+
+// mayAssign refuses to give r to p as a says, once it is known who and what they are.
+func (t *txn) mayAssign(a *ajar.RoleAssignment, p *ajar.Principal, r *ajar.RoleDefinition) error {
+	f := rbac.Facts{Now: t.now, Given: assignmentFacts(a, p.Kind)}
+	if err := t.mayNow(ajar.RoleAssignmentWrite, a.Scope, f); err != nil {
+		return err
+	}
+	if !t.assignable(r.AssignableScopes, a.Scope) {
+		return &ajar.Error{Kind: ajar.Invalid, Code: "RoleDefinitionNotAssignableAtScope", Msg: r.Name + " cannot be assigned at " + string(a.Scope) + "; it can at and below " + string(r.AssignableScopes[0])}
+	}
+	if a.Condition != "" {
+		t.detail("condition", a.Condition)
+		if rbac.Delegate(r.ID) {
+			// Under a condition its holder may give away what it does not hold, so whoever makes it must be able to.
+			if err := t.administers(a.Scope, "under a condition "+r.Name+" can be given to others to hand out"); err != nil {
+				return err
+			}
+		}
+	}
+	if t.plane || !t.rights.Delegates(t.who, ajar.RoleAssignmentWrite, a.Scope, &f) {
+		if err := t.holdsAll(r.Name, r.Permissions, a.Scope); err != nil {
+			return err
+		}
+	}
+	return t.knownScope(a.Scope)
+}
+
+// assignment is a as it is kept: old with what can change, or a new one.
+func (t *txn) assignment(a, old *ajar.RoleAssignment, p *ajar.Principal, r *ajar.RoleDefinition) *ajar.RoleAssignment {
+	if old != nil {
+		old.Description, old.Condition = a.Description, a.Condition
+		old.Updated, old.UpdatedBy = t.now, t.who.Principal
+		return old
+	}
+	fresh := *a
+	stamped(t, &fresh)
+	fresh.PrincipalKind, fresh.Role = p.Kind, r.ID
+	if fresh.ID == "" {
+		fresh.ID = strings.ToLower(t.b.NewID())
+	}
+	return &fresh
 }
 
 func checkAssignment(a *ajar.RoleAssignment) (err error) {
@@ -85,6 +130,11 @@ func checkAssignment(a *ajar.RoleAssignment) (err error) {
 	a.Principal, a.Role = ajar.PrincipalID(p), ajar.RoleID(r)
 	if a.Scope, err = readID(a.Scope, scope); err != nil {
 		return err
+	}
+	if a.Condition != "" {
+		if _, err := rbac.ParseCondition(a.Condition); err != nil {
+			return err
+		}
 	}
 	return text("the description", a.Description, ajar.MaxText)
 }
@@ -123,28 +173,41 @@ func (t *txn) sameAssignment(a *ajar.RoleAssignment) (*ajar.RoleAssignment, erro
 		return nil, err
 	}
 	if old.Principal != a.Principal || !strings.EqualFold(string(old.Role), string(a.Role)) || !old.Scope.Equal(a.Scope) {
-		return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentUpdateNotPermitted", Msg: "of an assignment that exists only the description can change; delete it and make another"}
+		return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentUpdateNotPermitted", Msg: "of an assignment that exists only the description and the condition can change; delete it and make another"}
 	}
 	return old, nil
 }
 
 // DeleteRoleAssignment takes a role away (RoleAssignmentDelete at its scope). The last Owner at / stays.
 func (b *Broker) DeleteRoleAssignment(ctx context.Context, who ajar.Caller, id string) (existed bool, err error) {
+	a, err := b.Unassign(ctx, who, "", id)
+	return a != nil, err
+}
+
+// Unassign is DeleteRoleAssignment for one at exactly that scope, or at any (""); it gives what was taken away, or nil if
+// there was nothing.
+func (b *Broker) Unassign(ctx context.Context, who ajar.Caller, at ajar.ID, id string) (a *ajar.RoleAssignment, err error) {
+	anywhere := at == ""
 	key, bad := guid("the assignment", id)
-	var a *ajar.RoleAssignment
-	o := op{action: ajar.RoleAssignmentDelete, scope: ajar.Root, bad: bad, may: func(t *txn) (err error) {
+	if bad == nil {
+		at, bad = readID(at, scope)
+	}
+	o := op{action: ajar.RoleAssignmentDelete, scope: at, bad: bad, may: func(t *txn) (err error) {
 		a, err = ajar.Get[ajar.RoleAssignment](t, key)
-		if errors.Is(err, ajar.NotFound) {
+		if errors.Is(err, ajar.NotFound) || (err == nil && !anywhere && !a.Scope.Equal(at)) {
 			a = nil
-			return t.need(ajar.RoleAssignmentDelete, ajar.Root)
+			return t.need(ajar.RoleAssignmentDelete, at)
 		} else if err != nil {
 			return err
 		}
 		t.event.Scope, t.event.Principal = a.Scope, a.Principal
-		return t.need(ajar.RoleAssignmentDelete, a.Scope)
+		if err := t.might(ajar.RoleAssignmentDelete, a.Scope); err != nil {
+			return err
+		}
+		return t.mayNow(ajar.RoleAssignmentDelete, a.Scope, rbac.Facts{Taken: assignmentFacts(a, a.PrincipalKind)})
 	}}
 	err = b.do(ctx, who, o, func(t *txn) error {
-		if existed = a != nil; !existed {
+		if a == nil {
 			return nil
 		}
 		t.detail("role", string(a.Role))
@@ -156,7 +219,10 @@ func (b *Broker) DeleteRoleAssignment(ctx context.Context, who ajar.Caller, id s
 		}
 		return nil
 	})
-	return existed && err == nil, err
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // RoleAssignment reads one (RoleAssignmentRead at its scope, or one's own).

@@ -173,7 +173,7 @@ func (t *txn) makeOwner(p *ajar.Principal) error {
 		return err
 	}
 	for _, a := range held {
-		if a.Scope == ajar.Root && a.Role == rbac.Owner {
+		if a.Scope == ajar.Root && a.Role == rbac.Owner && a.Condition == "" {
 			return nil
 		}
 	}

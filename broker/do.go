@@ -33,7 +33,9 @@ type txn struct {
 	who     ajar.Caller
 	plane   bool // the plane itself asks: nobody is authorized
 	rights  *rbac.Index
-	patient bool // may step out to have the rights read
+	facts   rbac.Facts // what conditions can ask about
+	depends bool       // some condition decides, and asks about what is not known yet
+	patient bool       // may step out to have the rights read
 	event   ajar.Event
 	more    []ajar.Event // what else the verb brought about
 	wake    []ajar.EndpointID
@@ -118,7 +120,8 @@ const LookUp ajar.Action = "Ajar.Access/lookUp/action"
 func (b *Broker) txn(tx ajar.Tx, who ajar.Caller) *txn {
 	who.Principal = foldID(who.Principal)
 	who.From = who.From.Unmap()
-	return &txn{Tx: tx, b: b, now: b.now(), who: who, plane: who.Principal == ajar.Plane.Principal && who.Via == ajar.Plane.Via}
+	now := b.now()
+	return &txn{Tx: tx, b: b, now: now, facts: rbac.Facts{Now: now}, who: who, plane: who.Principal == ajar.Plane.Principal && who.Via == ajar.Plane.Via}
 }
 
 // begin finds out who asks and brings the rights up to date.
@@ -175,7 +178,11 @@ func (t *txn) needs(action ajar.Action, scope ajar.ID, code string) error {
 	if t.plane {
 		return nil
 	}
-	d := t.rights.Decide(t.who, action, scope)
+	return t.allowed(action, scope, code, t.rights.DecideWith(t.who, action, scope, &t.facts))
+}
+
+// allowed is d as the verb's answer and in its event.
+func (t *txn) allowed(action ajar.Action, scope ajar.ID, code string, d ajar.Decision) error {
 	if !d.Allow {
 		t.event.By, t.event.Role = d.By, ""
 		if t.event.Action == "" { // nothing but a look
@@ -191,7 +198,7 @@ func (t *txn) needs(action ajar.Action, scope ajar.ID, code string) error {
 
 // can reports whether the caller is granted action at scope.
 func (t *txn) can(action ajar.Action, scope ajar.ID) bool {
-	return t.plane || t.rights.Decide(t.who, action, scope).Allow
+	return t.plane || t.rights.DecideWith(t.who, action, scope, &t.facts).Allow
 }
 
 // self reports whether p is the caller.

@@ -22,7 +22,8 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 	bad := b.checkRequest(&r)
 	b.count(ctx, foldID(who.Principal))
 	var out *Outcome
-	err := b.do(ctx, who, op{action: ajar.PolicyInitiate, scope: r.Policy, bad: bad}, func(t *txn) error {
+	o := op{action: ajar.PolicyInitiate, scope: r.Policy, bad: bad, may: func(t *txn) error { return t.might(ajar.PolicyInitiate, r.Policy) }}
+	err := b.do(ctx, who, o, func(t *txn) error {
 		p, err := t.rules(r.Policy, r.Asks)
 		if err != nil {
 			return err
@@ -38,6 +39,9 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 			return err
 		}
 		t.detail("asks", describe(q.Asks, t.now))
+		if err := t.mayAsk(&q, q.Asks, t.now); err != nil {
+			return err
+		}
 		if q.Justification != "" {
 			t.detail("justification", q.Justification)
 		}

@@ -193,7 +193,7 @@ func (b *Broker) Extend(ctx context.Context, who ajar.Caller, id ajar.RequestID,
 
 func (t *txn) mayExtend(owner ajar.PrincipalID, policy ajar.ID) error {
 	if t.self(owner) {
-		return t.need(ajar.PolicyInitiate, policy)
+		return t.might(ajar.PolicyInitiate, policy)
 	}
 	return t.need(ajar.RequestExtend, policy)
 }
@@ -249,11 +249,15 @@ func (t *txn) extend(r *ajar.Request, l *ajar.Lease, to Extension) error {
 	if !end.After(l.End) {
 		return ajar.Errorf(ajar.Invalid, "the lease runs until %s already; close it to end it sooner", l.End.Format(time.RFC3339))
 	}
+	longer := []ajar.Ask{{Target: l.Target, Port: l.Flow.Port, Sources: l.Sources, End: end}}
 	if t.self(l.Requester) {
 		if err := t.linked(ajar.MachineRead, l.Target); err != nil {
 			return err
 		}
-	} else if err := t.stillMay(r); err != nil {
+		if err := t.mayAsk(r, longer, l.Start); err != nil {
+			return err
+		}
+	} else if err := t.stillMay(r, longer, l.Start); err != nil {
 		return err
 	}
 	p, err := t.rules(l.Policy, []ajar.Ask{{Target: l.Target}})
@@ -268,7 +272,7 @@ func (t *txn) extend(r *ajar.Request, l *ajar.Lease, to Extension) error {
 		return ajar.Errorf(ajar.Invalid, "port %s of %s may be open for at most %s from its first start, until %s; past that, ask anew",
 			l.Flow.Port, l.Target.Name(), ajar.FormatDuration(l.Max), last.Format(time.RFC3339))
 	}
-	if d := p.Check(ajar.Ask{Target: l.Target, Port: l.Flow.Port, Sources: l.Sources, End: end}, l.Start); !d.Allow {
+	if d := p.Check(longer[0], l.Start); !d.Allow {
 		return notSubset(p, d)
 	}
 	t.detail("from", l.End.Format(time.RFC3339Nano))

@@ -172,6 +172,19 @@ var verbs = []struct {
 	{"PutRoleAssignment", "O U B", func(m *bench) error {
 		return first(m.b.PutRoleAssignment(ctx, m.who, ajar.RoleAssignment{Principal: m.spare.Principal, Role: rbac.Reader, Scope: group}))
 	}},
+	{"Assign", "O U B", func(m *bench) error {
+		_, _, err := m.b.Assign(ctx, m.who, ajar.RoleAssignment{Principal: m.spare.Principal, Role: rbac.Reader, Scope: other}, broker.AssignOptions{})
+		return err
+	}},
+	{"Unassign", "O U B", func(m *bench) error { return first(m.b.Unassign(ctx, m.who, other, m.assignment)) }},
+	{"RolesAt", readers + " " + authz, func(m *bench) error { return first(m.b.RolesAt(ctx, m.who, group, broker.RolesAsked{})) }},
+	{"RoleAt", readers + " " + authz, func(m *bench) error { return first(m.b.RoleAt(ctx, m.who, group, m.role)) }},
+	{"RemoveRole", "O U", func(m *bench) error { return first(m.b.RemoveRole(ctx, m.who, group, m.role)) }},
+	{"AssignmentsAt", readers + " " + authz, func(m *bench) error { return seen(m.b.AssignmentsAt(ctx, m.who, group, broker.AssignmentsAsked{})) }},
+	{"AssignmentAt", readers + " " + authz, func(m *bench) error { return first(m.b.AssignmentAt(ctx, m.who, other, m.assignment)) }},
+	{"DeniesAt", readers + " " + authz, func(m *bench) error { return first(m.b.DeniesAt(ctx, m.who, group, broker.DeniesAsked{})) }},
+	{"DenyAt", readers + " " + authz, func(m *bench) error { return first(m.b.DenyAt(ctx, m.who, other, m.deny)) }},
+	{"Permissions", everybody, func(m *bench) error { return first(m.b.Permissions(ctx, m.who, group)) }},
 	{"DeleteRoleAssignment", "O U B", func(m *bench) error { return first(m.b.DeleteRoleAssignment(ctx, m.who, m.assignment)) }},
 	{"PutDenyAssignment", "O U", func(m *bench) error {
 		return first(m.b.PutDenyAssignment(ctx, m.who, ajar.DenyAssignment{Scope: other, Principals: []ajar.PrincipalID{m.spare.Principal}, Permissions: []ajar.Permission{{Actions: []ajar.Action{"*"}}}}))

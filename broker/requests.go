@@ -148,7 +148,7 @@ func (b *Broker) Approve(ctx context.Context, who ajar.Caller, id ajar.RequestID
 		if r.Needs = max(r.Needs, approvals(p, r.Asks)); yes < r.Needs {
 			return nil, nil
 		}
-		if err := t.stillMay(r); err != nil {
+		if err := t.stillMay(r, r.Asks, t.now); err != nil {
 			return nil, err
 		}
 		if err := r.Move(ajar.Approved, t.now); err != nil {
@@ -158,8 +158,8 @@ func (b *Broker) Approve(ctx context.Context, who ajar.Caller, id ajar.RequestID
 	})
 }
 
-// stillMay refuses to decide for somebody who could not ask any longer.
-func (t *txn) stillMay(r *ajar.Request) error {
+// stillMay refuses to decide for somebody who could not ask for asks any longer.
+func (t *txn) stillMay(r *ajar.Request, asks []ajar.Ask, from time.Time) error {
 	p, err := ajar.Get[ajar.Principal](t, string(r.Requester))
 	if errors.Is(err, ajar.NotFound) || (err == nil && p.Disabled) {
 		return ajar.Errorf(ajar.Conflict, "%s, who asked, is disabled or gone; deny the request", r.Name)
@@ -172,9 +172,12 @@ func (t *txn) stillMay(r *ajar.Request) error {
 		}
 	}
 	them := ajar.Caller{Principal: p.ID, Name: p.Name}
-	d := t.rights.Decide(them, ajar.PolicyInitiate, r.Policy)
+	d, err := t.theyMay(them, r, asks, from)
+	if err != nil {
+		return err
+	}
 	for i := 0; d.Allow && i < len(r.Asks); i++ {
-		d = t.rights.Decide(them, ajar.MachineRead, r.Asks[i].Target)
+		d = t.rights.DecideWith(them, ajar.MachineRead, r.Asks[i].Target, &t.facts)
 	}
 	if !d.Allow {
 		return ajar.Errorf(ajar.Conflict, "%s, who asked, may not any longer: %s", p.Name, d.Unmet[0])

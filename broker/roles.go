@@ -29,7 +29,7 @@ func (b *Broker) Allowed(ctx context.Context, who ajar.Caller, action ajar.Actio
 	}
 	err = b.view(ctx, who, func(t *txn) error {
 		if d = (ajar.Decision{Allow: true, By: "plane"}); !t.plane {
-			d = t.rights.Decide(t.who, action, at)
+			d = t.rights.DecideWith(t.who, action, at, &t.facts)
 		}
 		return nil
 	})
@@ -61,7 +61,11 @@ func (b *Broker) PutRoleDefinition(ctx context.Context, who ajar.Caller, r ajar.
 			if err := t.stillAssignable(old, r.AssignableScopes); err != nil {
 				return err
 			}
-			out.Stamp = old.Stamp
+			out.Stamp, out.Created, out.CreatedBy = old.Stamp, old.Created, old.CreatedBy
+		}
+		out.Updated, out.UpdatedBy = t.now, t.who.Principal
+		if out.Rev == 0 {
+			out.Created, out.CreatedBy = t.now, t.who.Principal
 		}
 		t.detail("role", out.Name)
 		if err := t.freeRoleName(out); err != nil {
@@ -149,9 +153,13 @@ func (t *txn) oldRole(id ajar.RoleID) (*ajar.RoleDefinition, error) {
 func (t *txn) role(id ajar.RoleID) (*ajar.RoleDefinition, error) {
 	r, err := t.oldRole(id)
 	if r == nil && err == nil {
-		err = &ajar.Error{Kind: ajar.NotFound, Code: "RoleDefinitionDoesNotExist", Msg: fmt.Sprintf("there is no role %.60q", id)}
+		err = noRole(string(id))
 	}
 	return r, err
+}
+
+func noRole(what string) error {
+	return &ajar.Error{Kind: ajar.NotFound, Code: "RoleDefinitionDoesNotExist", Msg: fmt.Sprintf("there is no role %.300q", what)}
 }
 
 func (t *txn) freeRoleName(r *ajar.RoleDefinition) error {
@@ -210,16 +218,31 @@ func (t *txn) administers(at ajar.ID, why string) error {
 
 // DeleteRoleDefinition removes a custom role that nobody is assigned (RoleDefinitionDelete at its assignable scopes).
 func (b *Broker) DeleteRoleDefinition(ctx context.Context, who ajar.Caller, id ajar.RoleID) (existed bool, err error) {
+	r, err := b.RemoveRole(ctx, who, ajar.Root, id)
+	return r != nil, err
+}
+
+// RemoveRole is DeleteRoleDefinition for a role that can be assigned at a scope or below it; it gives what was removed,
+// or nil if there was none.
+func (b *Broker) RemoveRole(ctx context.Context, who ajar.Caller, at ajar.ID, id ajar.RoleID) (r *ajar.RoleDefinition, err error) {
 	key, bad := guid("the role", string(id))
-	var r *ajar.RoleDefinition
-	o := op{action: ajar.RoleDefinitionDelete, scope: ajar.Root, bad: bad, may: func(t *txn) (err error) {
-		if r, err = t.oldRole(ajar.RoleID(key)); r == nil || err != nil {
-			return errors.Join(err, t.need(ajar.RoleDefinitionDelete, ajar.Root))
+	if bad == nil {
+		at, bad = readID(at, scope)
+	}
+	o := op{action: ajar.RoleDefinitionDelete, scope: at, bad: bad, may: func(t *txn) (err error) {
+		if r, err = t.oldRole(ajar.RoleID(key)); err != nil {
+			return err
+		}
+		if r != nil && !t.offered(r, at, true) {
+			r = nil
+		}
+		if r == nil {
+			return t.need(ajar.RoleDefinitionDelete, at)
 		}
 		return t.eachScope(ajar.RoleDefinitionDelete, r.AssignableScopes)
 	}}
 	err = b.do(ctx, who, o, func(t *txn) error {
-		if existed = r != nil; !existed {
+		if r == nil {
 			return nil
 		}
 		t.detail("role", r.Name)
@@ -235,7 +258,10 @@ func (b *Broker) DeleteRoleDefinition(ctx context.Context, who ajar.Caller, id a
 		}
 		return t.Delete(ajar.KindRoleDefinition, key)
 	})
-	return existed && err == nil, err
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // RoleDefinition reads one by ID or name. Whoever is signed in may read roles.
@@ -311,7 +337,7 @@ func (t *txn) owners() ([]*ajar.Principal, error) {
 		return err
 	}
 	for _, a := range as {
-		if a.Scope == ajar.Root {
+		if a.Scope == ajar.Root && a.Condition == "" {
 			if err := add(a.Principal, true); err != nil {
 				return nil, err
 			}
@@ -322,5 +348,6 @@ func (t *txn) owners() ([]*ajar.Principal, error) {
 
 // stamped fills in what every assignment is stamped with at its making.
 func stamped(t *txn, a *ajar.RoleAssignment) {
-	a.Stamp, a.Created, a.CreatedBy = ajar.Stamp{}, t.now.Truncate(time.Millisecond), t.who.Principal
+	a.Stamp, a.Created, a.CreatedBy = ajar.Stamp{}, t.now, t.who.Principal
+	a.Updated, a.UpdatedBy = time.Time{}, ""
 }

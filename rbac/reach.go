@@ -40,8 +40,20 @@ func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []aj
 	return widest(wide)
 }
 
-// Below is scope as it can be compared as text: itself, and the subscriptions of a management group.
-func (ix *Index) Below(scope ajar.ID) []ajar.ID { return widest(ix.prefixes(scopeKey(scope))) }
+// Below is scope as it can be compared as text: itself, and the subscriptions and management groups in a management
+// group.
+func (ix *Index) Below(scope ajar.ID) []ajar.ID {
+	key := scopeKey(scope)
+	all := ix.prefixes(key)
+	if isManagementGroup(key) {
+		for k, above := range ix.above {
+			if isManagementGroup(k) && slices.Contains(above, key) {
+				all = append(all, k)
+			}
+		}
+	}
+	return widest(all)
+}
 
 // prefixes is k, or the subscriptions of a management group: what can be compared as text.
 func (ix *Index) prefixes(k string) []string {
@@ -84,6 +96,31 @@ func widest(scopes []string) []ajar.ID {
 	for _, s := range scopes {
 		if len(out) == 0 || !out[len(out)-1].Covers(ajar.ID(s)) {
 			out = append(out, ajar.ID(s))
+		}
+	}
+	return out
+}
+
+// Above lists the scopes that scope inherits from, the widest first and itself left out.
+func (ix *Index) Above(scope ajar.ID) (out []ajar.ID) {
+	key := scopeKey(scope)
+	if key == "/" || key == "" || key[0] != '/' {
+		return nil
+	}
+	out = append(out, ajar.Root)
+	segment := 0
+	for i := 1; i <= len(key); i++ {
+		if i < len(key) && key[i] != '/' {
+			continue
+		}
+		if segment++; segment == 2 || segment == 4 {
+			above := ix.above[key[:i]]
+			for j := len(above) - 1; j >= 0; j-- {
+				out = append(out, ajar.ID(above[j]))
+			}
+		}
+		if i < len(key) && segment%2 == 0 {
+			out = append(out, ajar.ID(key[:i]))
 		}
 	}
 	return out
