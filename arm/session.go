@@ -14,7 +14,7 @@ import (
 
 func (s *Server) sessionRoutes() []route {
 	return []route{
-		{http.MethodPost, "/ajar/v1/login", open, op(200, s.login), says("Logs in with a name and a password or secret; the token is shown this once.", "")},
+		{http.MethodPost, "/ajar/v1/login", open, op(200, s.login), says("Logs in with a name and a password or secret, and a code of whoever has a second factor; the token is shown this once.", "")},
 		{http.MethodPost, "/ajar/v1/logout", ours, op(204, s.logout), says("Ends the token that the call came with.", "")},
 		{http.MethodGet, "/ajar/v1/me", ours, op(200, s.me), says("Says who the caller is, and at which address it is seen.", "")},
 		{http.MethodGet, "/ajar/v1/ca", open, op(200, s.ca), says("Gives the plane's certificate authority, PEM.", "")},
@@ -24,6 +24,7 @@ func (s *Server) sessionRoutes() []route {
 type loginIn struct {
 	Name     string `json:"name"`
 	Password string `json:"password"`
+	Code     string `json:"code"` // of an authenticator app, or a recovery code, where one is asked for
 }
 
 type sessionBody struct {
@@ -47,7 +48,7 @@ type meBody struct {
 }
 
 func (s *Server) login(ctx context.Context, c *call, in loginIn) (*sessionBody, error) {
-	got, err := s.Auth.SignIn(ctx, authn.Login{Name: in.Name, Secret: in.Password, From: c.who.From, Via: c.who.Via, Corr: c.corr})
+	got, err := s.Auth.SignIn(ctx, authn.Login{Name: in.Name, Secret: in.Password, Code: in.Code, From: c.who.From, Via: c.who.Via, Corr: c.corr})
 	if err != nil {
 		return nil, err
 	}

@@ -106,6 +106,12 @@ func (c *Client) SetPassword(ctx context.Context, idOrName, password, current st
 	return err
 }
 
+// ResetFactors removes a person's second factors and signs their browsers out.
+func (c *Client) ResetFactors(ctx context.Context, idOrName string) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: principalPath(idOrName, "factors")})
+	return err
+}
+
 // AddMember puts somebody into a group.
 func (c *Client) AddMember(ctx context.Context, group, member string) error {
 	_, err := c.do(ctx, call{method: http.MethodPut, path: principalPath(group, "members", member)})

@@ -34,10 +34,19 @@ type Me struct {
 // Login exchanges a name and a password, or a service principal's name and secret, for a token. It is not repeated:
 // the plane slows down those who guess.
 func (c *Client) Login(ctx context.Context, name, password string) (Session, error) {
+	return c.LoginWithCode(ctx, name, password, "")
+}
+
+// SecondFactorRequired is the Code of the refusal to let in, by the right password alone, who has a second factor.
+const SecondFactorRequired = "SecondFactorRequired"
+
+// LoginWithCode is Login of a person who has a second factor: code is of their authenticator app, or a recovery code.
+func (c *Client) LoginWithCode(ctx context.Context, name, password, code string) (Session, error) {
 	in := struct {
 		Name     string `json:"name"`
 		Password string `json:"password"`
-	}{name, password}
+		Code     string `json:"code,omitempty"`
+	}{name, password, code}
 	var s Session
 	_, err := c.WithToken("").do(ctx, call{method: http.MethodPost, path: "/ajar/v1/login", in: in, out: &s})
 	return s, err

@@ -43,10 +43,11 @@ func only(_ any, err error) error { return err }
 // policyCalls are sign-in, targets and policies.
 func policyCalls(c *client.Client) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		`POST /ajar/v1/login {"name":"anna","password":"pw"}`:  func(ctx context.Context) error { return only(c.Login(ctx, "anna", "pw")) },
-		`POST /ajar/v1/logout`:                                 c.Logout,
-		`GET /ajar/v1/me`:                                      func(ctx context.Context) error { return only(c.Me(ctx)) },
-		`GET /ajar/v1/tokens`:                                  func(ctx context.Context) error { return drain(c.Tokens(ctx)) },
+		`POST /ajar/v1/login {"name":"anna","password":"pw"}`:                 func(ctx context.Context) error { return only(c.Login(ctx, "anna", "pw")) },
+		`POST /ajar/v1/login {"name":"anna","password":"pw","code":"123456"}`: func(ctx context.Context) error { return only(c.LoginWithCode(ctx, "anna", "pw", "123456")) },
+		`POST /ajar/v1/logout`: c.Logout,
+		`GET /ajar/v1/me`:      func(ctx context.Context) error { return only(c.Me(ctx)) },
+		`GET /ajar/v1/tokens`:  func(ctx context.Context) error { return drain(c.Tokens(ctx)) },
 		`POST /ajar/v1/tokens {"name":"x","duration":"PT12H"}`: func(ctx context.Context) error { return only(c.CreateToken(ctx, "x", 12*time.Hour)) },
 		`DELETE /ajar/v1/tokens/t1`:                            func(ctx context.Context) error { return c.RevokeToken(ctx, "t1") },
 		`GET /ajar/v1/targets?name=web1&scope=%2Fs`: func(ctx context.Context) error {
@@ -111,6 +112,7 @@ func adminCalls(c *client.Client) map[string]func(context.Context) error {
 		},
 		`PUT /ajar/v1/principals/p1 {"disabled":true}`:          func(ctx context.Context) error { return only(c.SetDisabled(ctx, client.Principal{ID: "p1"}, true)) },
 		`DELETE /ajar/v1/principals/p1`:                         func(ctx context.Context) error { return c.DeletePrincipal(ctx, "p1") },
+		`DELETE /ajar/v1/principals/p1/factors`:                 func(ctx context.Context) error { return c.ResetFactors(ctx, "p1") },
 		`PUT /ajar/v1/principals/p1/password {"password":"pw"}`: func(ctx context.Context) error { return c.SetPassword(ctx, "p1", "pw", "") },
 		`PUT /ajar/v1/principals/p1/password {"password":"pw","currentPassword":"old"}`: func(ctx context.Context) error {
 			return c.SetPassword(ctx, "p1", "pw", "old")

@@ -19,6 +19,8 @@ import (
 
 type loginFlags struct {
 	server, caHash, caFile, user, passwordFile string
+	code                                       string
+	browser                                    bool
 	scope, location                            string
 }
 
@@ -26,6 +28,7 @@ func loginCmd(a *app) *cobra.Command {
 	var f loginFlags
 	c := command("login", "sign in to a plane", `  ajar login --server https://ajar.example.com --ca-hash sha256:2c26b46b… --user anna
   ajar login --user anna                                     # again, to the same plane
+  ajar login --browser                                       # with a passkey, or whatever the sign-in page takes
   ajar login --server https://10.0.0.1:8443 --ca-file ca.pem --user deploy --password-file secret.txt`,
 		cobra.NoArgs, func(ctx context.Context, _ []string) error { return a.login(ctx, f) })
 	c.Long = `Signs in and keeps the token in the login file, which only you can read.
@@ -35,15 +38,22 @@ were told by its operator; without either, against the one kept from the last ti
 authorities. What a server shows for the first time is never trusted for that alone.
 
 People and service principals sign in alike: --user NAME with a password, or with a secret. Without --password-file
-the password is asked for; it is never taken from the command line.`
+the password is asked for; it is never taken from the command line. Of a person who has a second factor the code of the
+authenticator app is asked for, too, or taken from --code. With --browser the sign-in is confirmed on the plane's own page,
+in a browser on any machine.`
 	c.Flags().StringVar(&f.server, "server", "", "the plane's URL (kept from the last time)")
 	c.Flags().StringVar(&f.caHash, "ca-hash", "", "sha256:… of the plane's certificate authority")
 	c.Flags().StringVar(&f.caFile, "ca-file", "", "PEM file with the certificate authority to trust")
 	c.Flags().StringVarP(&f.user, "user", "u", "", "name of a person or service principal (kept from the last time)")
 	c.Flags().StringVar(&f.passwordFile, "password-file", "", "file that holds the password or secret; - reads it from standard input")
+	c.Flags().StringVar(&f.code, "code", "", "code of the authenticator app, or a recovery code (asked for if needed)")
+	c.Flags().BoolVar(&f.browser, "browser", false, "confirm the sign-in in a browser, here or elsewhere")
 	c.Flags().StringVar(&f.scope, "scope", "", "group that new machines and policies belong to unless named otherwise")
 	c.Flags().StringVar(&f.location, "location", "", "location that new machines belong to unless named otherwise")
 	c.MarkFlagsMutuallyExclusive("ca-hash", "ca-file")
+	for _, other := range []string{"user", "password-file", "code"} {
+		c.MarkFlagsMutuallyExclusive("browser", other)
+	}
 	return c
 }
 
@@ -52,20 +62,16 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 	if err != nil {
 		return err
 	}
-	password, err := a.secret("password of "+cfg.Name, f.passwordFile)
-	if err != nil {
-		return err
-	}
 	c, err := client.New(client.Config{Server: cfg.Server, CA: []byte(cfg.CA), UserAgent: userAgent(), Proxy: http.ProxyFromEnvironment})
 	if err != nil {
 		return err
 	}
-	s, err := c.Login(ctx, cfg.Name, password)
+	how := a.withPassword
+	if f.browser {
+		how = a.withBrowser
+	}
+	s, err := how(ctx, c, cfg.Name, f)
 	if err != nil {
-		var plane *client.Error
-		if errors.As(err, &plane) && plane.Err.Kind == ajar.Unauthenticated {
-			return hint(err, "check the name and the password; after many tries the plane answers more slowly")
-		}
 		return err
 	}
 	cfg.Token, cfg.Expires, cfg.Name = s.Token, s.Expires, s.Name
@@ -84,6 +90,41 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 		File      string           `json:"file"`
 	}{cfg.Server, s.Principal, s.Name, s.Expires, path}
 	return a.done(out, "signed in to %s as %s; the session ends %s", cfg.Server, plain(s.Name), a.when(s.Expires))
+}
+
+// withPassword signs in with a name and a password, and a code where one is needed.
+func (a *app) withPassword(ctx context.Context, c *client.Client, name string, f loginFlags) (client.Session, error) {
+	password, err := a.secret("password of "+name, f.passwordFile)
+	if err != nil {
+		return client.Session{}, err
+	}
+	s, err := c.LoginWithCode(ctx, name, password, f.code)
+	var plane *client.Error
+	if !errors.As(err, &plane) || plane.Err.Kind != ajar.Unauthenticated {
+		return s, err
+	}
+	if plane.Err.Code != client.SecondFactorRequired {
+		return s, hint(err, "check the name and the password; after many tries the plane answers more slowly")
+	}
+	if !terminal(a.in) || f.code != "" {
+		return s, hint(err, "--code CODE gives the code of the authenticator app; --browser signs in with a passkey, too")
+	}
+	fmt.Fprint(a.err, "code of the authenticator app: ")
+	line, err := bufio.NewReader(io.LimitReader(a.in, 256)).ReadString('\n')
+	if err != nil {
+		return s, fmt.Errorf("read the code: %w", err)
+	}
+	return c.LoginWithCode(ctx, name, password, strings.TrimSpace(line))
+}
+
+// withBrowser signs in whoever confirms it on the plane's own page.
+func (a *app) withBrowser(ctx context.Context, c *client.Client, _ string, _ loginFlags) (client.Session, error) {
+	b, err := c.LoginWithBrowser(ctx)
+	if err != nil {
+		return client.Session{}, err
+	}
+	a.say("open %s in a browser, and type the code %s\n(or open %s)", plain(b.URL), plain(b.Code), plain(b.Full))
+	return b.Wait(ctx)
 }
 
 // loginConfig is what to sign in with: the flags, and what is kept from the last time.
@@ -109,7 +150,7 @@ func (a *app) loginConfig(ctx context.Context, f loginFlags) (*config, error) {
 	switch {
 	case cfg.Server == "":
 		return nil, usage("say which plane: --server https://…")
-	case cfg.Name == "":
+	case cfg.Name == "" && !f.browser:
 		return nil, usage("say who you are: --user NAME")
 	case f.caFile != "":
 		pem, err := os.ReadFile(f.caFile)

@@ -12,10 +12,10 @@ import (
 
 func userCmd(a *app) *cobra.Command {
 	k := principalKind{ajar.User, "user", "person"}
-	return family("user", "people: add, list, show, password, disable, enable, remove", `  ajar user add anna
+	return family("user", "people: add, list, show, password, reset-factors, disable, enable, remove", `  ajar user add anna
   ajar user password anna
   ajar user disable anna`,
-		userAddCmd(a, k), k.listCmd(a), k.showCmd(a), userPasswordCmd(a), k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
+		userAddCmd(a, k), k.listCmd(a), k.showCmd(a), userPasswordCmd(a), userResetCmd(a), k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
 }
 
 func userAddCmd(a *app, k principalKind) *cobra.Command {
@@ -82,6 +82,20 @@ func userPasswordCmd(a *app) *cobra.Command {
 	c.Flags().StringVar(&file, "password-file", "", "file that holds the new password; - reads it from standard input")
 	c.Flags().StringVar(&currentFile, "current-password-file", "", "file that holds the password you have now, which your own takes; asked for otherwise")
 	return c
+}
+
+func userResetCmd(a *app) *cobra.Command {
+	return command("reset-factors NAME", "remove a person's second factors, and sign their browsers out", `  ajar user reset-factors anna      # her phone is lost`,
+		cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+			c, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := c.ResetFactors(ctx, args[0]); err != nil {
+				return err
+			}
+			return a.done(map[string]string{"name": args[0]}, "%s has no second factor any longer; the password alone signs in until there is another", args[0])
+		})
 }
 
 // newPassword reads a password that does not exist yet: twice, where a person types it unseen.

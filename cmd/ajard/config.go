@@ -43,6 +43,7 @@ type Config struct {
 	GuardConfirm        duration             `yaml:"guardConfirm"` // new guards are rolled back unless confirmed in time; 0 = at once
 	TokenLifetime       duration             `yaml:"tokenLifetime"`
 	Issuer              Issuer               `yaml:"issuer"`
+	SignIn              Browsers             `yaml:"signIn"`
 	TrustedProxies      prefixes             `yaml:"trustedProxies"`
 	ClientAddressHeader string               `yaml:"clientAddressHeader"`
 	Metrics             Metrics              `yaml:"metrics"`
@@ -285,6 +286,7 @@ func (c *Config) Validate(getenv func(string) string) error {
 	c.checkValues(fault)
 	c.checkTenant(fault)
 	c.checkIssuer(fault)
+	c.SignIn.check(fault)
 	for kind, node := range c.Providers {
 		if err := decodeProvider(kind, node, new(provider.Config)); err != nil {
 			fault("providers.%s: %w", kind, err)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ajar-access/ajar/authn"
 )
 
 func noEnv(string) string { return "" }
@@ -71,6 +73,7 @@ issuer:
     - {id: 5d0a9d56-0b1c-4f60-9a8e-0c6f4e1f7a09, name: Grafana, redirectURIs: [https://grafana.example.com/cb]}
     - {id: cli, public: true, redirectURIs: ["http://127.0.0.1"]}
   audiences: [https://management.example.com/]
+signIn: {secondFactor: required, idle: 30m, lifetime: 8h}
 trustedProxies: [10.0.0.0/8, "2001:db8::/32"]
 metrics: {listen: 127.0.0.1:9464, token: {env: MT}}
 logLevel: debug
@@ -90,6 +93,7 @@ providers:
 	c.derive()
 	if c.PublicURL != "https://ajar.example.com" || c.Bounds.Max.Duration != 48*time.Hour || len(c.TrustedProxies) != 2 || c.ClientAddressHeader != "X-Forwarded-For" || c.BreakGlass != "off" || c.Replica != "one" ||
 		c.Tenant.Domain != "Example.org" || c.subscriptions()["5d0a9d56-0b1c-4f60-9a8e-0c6f4e1f7a01"] != "Production" || len(c.Subscriptions) != 2 ||
+		c.SignIn.secondFactor() != authn.SecondRequired || c.SignIn.idle() != 30*time.Minute ||
 		c.Issuer.Password != "on" || c.Issuer.refreshLifetime() != 24*time.Hour || len(c.Issuer.clients()) != 2 || c.Issuer.clients()[1].Name != "cli" {
 		t.Errorf("read: %+v", c)
 	}
@@ -117,6 +121,7 @@ kek: c2VjcmV0LXNlY3JldC1zZWNyZXQ=
 admin: {within: 1s}
 bounds: {min: 10ms, max: 10000h}
 guardConfirm: 48h
+signIn: {secondFactor: maybe, idle: 1s, lifetime: 1000h}
 issuer: {keyLifetime: 1h, accessTokenLifetime: 25h, refreshLifetime: 1s, password: perhaps, clients: [{id: "a b"}, {id: c, redirectURIs: ["http://example.com/cb"]}], audiences: [x]}
 clientAddressHeader: "X Y"
 metrics: {listen: here}
@@ -127,7 +132,7 @@ providers: {cisco: {}, fake: {colour: red}}
 	if err == nil {
 		t.Fatal("it was taken")
 	}
-	for _, want := range []string{"listen", "agentListen", "publicURL", "names", "NOT_SET", "kek", "tenant.id", "tenant.domain", "subscriptions[0].id", "there twice", "admin.within", "issuer.keyLifetime", "issuer.accessTokenLifetime", "issuer.refreshLifetime", "issuer.password", "issuer.clients[0]", "issuer.clients[1]", "issuer.audiences", "bounds.min", "bounds.max", "guardConfirm", "clientAddressHeader", "trustedProxies", "metrics.listen", "logFormat", "breakGlass", "providers.cisco", "providers.fake", "colour"} {
+	for _, want := range []string{"listen", "agentListen", "publicURL", "names", "NOT_SET", "kek", "tenant.id", "tenant.domain", "subscriptions[0].id", "there twice", "admin.within", "issuer.keyLifetime", "issuer.accessTokenLifetime", "issuer.refreshLifetime", "issuer.password", "issuer.clients[0]", "issuer.clients[1]", "issuer.audiences", "signIn.secondFactor", "signIn.idle", "signIn.lifetime", "bounds.min", "bounds.max", "guardConfirm", "clientAddressHeader", "trustedProxies", "metrics.listen", "logFormat", "breakGlass", "providers.cisco", "providers.fake", "colour"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing is said of %s in\n%v", want, err)
 		}

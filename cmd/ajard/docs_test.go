@@ -43,7 +43,7 @@ func TestTheManualNamesEverything(t *testing.T) {
 
 // sections have keys of their own.
 var sections = []reflect.Type{
-	reflect.TypeFor[Admin](), reflect.TypeFor[Bounds](), reflect.TypeFor[Metrics](), reflect.TypeFor[Tenant](), reflect.TypeFor[Issuer](),
+	reflect.TypeFor[Admin](), reflect.TypeFor[Bounds](), reflect.TypeFor[Metrics](), reflect.TypeFor[Tenant](), reflect.TypeFor[Issuer](), reflect.TypeFor[Browsers](),
 	reflect.TypeFor[Discovery](),
 }
 

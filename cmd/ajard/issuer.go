@@ -95,6 +95,6 @@ func (p *plane) issuer() *issuer.Server {
 	return issuer.New(issuer.Config{
 		Store: p.changes, Clock: p.clock, Broker: p.broker, Auth: p.auth, Vault: p.vault, Log: p.log, PublicURL: p.cfg.PublicURL, Tenant: p.tenant,
 		AccessTokenLifetime: is.accessTokenLifetime(), RefreshLifetime: is.refreshLifetime(), Password: is.Password == "on", Clients: is.clients(),
-		Audiences: is.Audiences, Observe: p.metrics.observe,
+		Audiences: is.Audiences, Observe: p.metrics.observe, SessionIdle: p.cfg.SignIn.idle(), SessionLifetime: p.cfg.SignIn.lifetime(),
 	})
 }
