@@ -60,18 +60,30 @@ func (g *rig) step(d time.Duration) {
 }
 
 func newRig(t testing.TB, change ...func(*Config)) *rig {
+	return newRigOver(t, "sqlite:"+filepath.Join(t.TempDir(), "ajar.db"), change...)
+}
+
+func newRigOver(t testing.TB, dsn string, change ...func(*Config)) *rig {
 	g := &rig{at: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC), from: "203.0.113.9:4711"}
 	g.t, _ = t.(*testing.T)
-	st, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "ajar.db"), store.Options{Clock: g.now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
+	st := g.open(t, dsn)
+	var err error
 	if g.vault, err = authn.NewVault(st, g.now, authn.NewKEK()); err != nil {
 		t.Fatal(err)
 	}
 	g.Server = g.plane(st, change...)
 	return g
+}
+
+// open opens the store as another process would.
+func (g *rig) open(t testing.TB, dsn string) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), dsn, store.Options{Clock: g.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	return st
 }
 
 // plane is one replica over st.

@@ -72,6 +72,7 @@ var endpoints = map[string]map[string]endpoint{
 	"/oauth2/logout":                         {http.MethodGet: (*Server).logout, http.MethodPost: (*Server).logout},
 	"/oauth2/v2.0/revoke":                    {http.MethodPost: (*Server).revoke},
 	"/openid/userinfo":                       {http.MethodGet: (*Server).userinfo, http.MethodPost: (*Server).userinfo},
+	"/userinfo":                              {http.MethodGet: (*Server).userinfo, http.MethodPost: (*Server).userinfo},
 }
 
 // serveEndpoint finds the endpoint that rest, below a tenant's segment, names.
