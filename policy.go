@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Protocol is TCP, UDP or Both, as Azure spells them.
@@ -50,10 +51,14 @@ type Bounds struct {
 	Drain             time.Duration // hard stop after the end where a policy says drain and no time
 	MaxWarn           time.Duration // how long a session may outlive a lease whose mode is warn
 	Lapse             time.Duration // how long a Pending request waits
+	Names             int           // of a policy's name and a machine's together, in characters; 0 = any. Azure: AzureNames
 }
 
 // DefaultBounds are Azure's, and ours where Azure has none.
 var DefaultBounds = Bounds{Shortest: 5 * time.Minute, Longest: 24 * time.Hour, Drain: 15 * time.Minute, MaxWarn: 24 * time.Hour, Lapse: 24 * time.Hour}
+
+// AzureNames is how long a policy's name and a machine's can be together in Azure.
+const AzureNames = 56
 
 // The defaults when a policy says nothing: SSH, RDP and WinRM for three hours.
 var (
@@ -79,8 +84,8 @@ type Policy struct {
 	Unguard  Unguard // what becomes of the guard of ports that a later PUT or DELETE drops
 	// BreakGlass Off keeps the machines' own administrators from opening ports without the plane; "" = as the others say.
 	BreakGlass Switch `json:",omitempty"`
-	Created  time.Time
-	Updated  time.Time
+	Created    time.Time
+	Updated    time.Time
 	// ConfirmWithin is what the last writer asked for: a guard that a host gets on joining later waits for confirmation
 	// as long as one that was laid at once. 0 = the plane's default, negative = none.
 	ConfirmWithin time.Duration
@@ -158,6 +163,9 @@ func (p *Policy) Validate(b Bounds) error {
 			return Errorf(Invalid, "virtualMachines[%d].id %q is named twice", i, m.Target)
 		}
 		seen[m.Target.Key()] = true
+		if n := utf8.RuneCountInString(p.ID.Name()) + utf8.RuneCountInString(m.Target.Name()); b.Names > 0 && n > b.Names {
+			return Errorf(Invalid, "the names of policy %s and machine %s have %d characters together; at most %d are taken, as in Azure", p.ID.Name(), m.Target.Name(), n, b.Names)
+		}
 		if err := m.validate(b); err != nil {
 			return err
 		}

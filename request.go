@@ -17,6 +17,7 @@ type Ask struct {
 	Sources  []netip.Prefix
 	End      time.Time
 	Duration time.Duration
+	Mapped   uint16 `json:",omitempty"` // the port of a firewall in front that maps to this one (Azure); kept as given
 	// Shown is the source as it was asked for (one text as the wire had it); "" when it was left out.
 	Shown string
 }

@@ -31,6 +31,7 @@ type askedPort struct {
 	Sources  []string     `json:"allowedSourceAddressPrefixes"`
 	End      wireTime     `json:"endTimeUtc"`
 	Duration wireDuration `json:"duration"`
+	Mapped   wireInt      `json:"mappedPort"`
 }
 
 // requestBody is a request as Azure writes it, in answers to initiate and in a policy's history.
@@ -53,6 +54,7 @@ type requestedPort struct {
 	EndTimeUtc   stamp    `json:"endTimeUtc"`
 	Status       string   `json:"status"`
 	StatusReason string   `json:"statusReason"`
+	Mapped       uint16   `json:"mappedPort,omitempty"`
 }
 
 // initiated is the answer to initiate: Azure's request, and after it what Ajar's own clients need.
@@ -165,6 +167,10 @@ func (in *askedPort) ask(where string) (a ajar.Ask, err error) {
 		a.Sources = append(a.Sources, ps...)
 	}
 	a.Shown = strings.Join(texts, ",")
+	if in.Mapped.n < 0 || in.Mapped.n > 65535 {
+		return a, bad("%s.mappedPort is %d; it must be between 0 and 65535", where, in.Mapped.n)
+	}
+	a.Mapped = uint16(in.Mapped.n)
 	return a, nil
 }
 
@@ -208,7 +214,7 @@ func showRequest(o *broker.Outcome, now time.Time, fresh bool) requestBody {
 
 // showAsk is one line: its status is that of all its leases, since a machine may sit behind several endpoints.
 func showAsk(a *ajar.Ask, o *broker.Outcome, start, now time.Time) requestedPort {
-	p := requestedPort{Number: a.Port.Number, EndTimeUtc: stamp(a.EndAt(start))}
+	p := requestedPort{Number: a.Port.Number, EndTimeUtc: stamp(a.EndAt(start)), Mapped: a.Mapped}
 	switch shown := sourceTexts(a); len(shown) {
 	case 0:
 	case 1:

@@ -127,7 +127,7 @@ func (s *Server) policiesAt(ctx context.Context, c *call, scope ajar.ID) (list[*
 	}
 	l := list[*policyBody]{Value: make([]*policyBody, 0, len(all)), NextLink: c.next(next)}
 	for _, p := range all {
-		if at := c.value("l"); at != "" && !strings.EqualFold(at, p.Policy.ID.Location()) {
+		if at := c.value("l"); at != "" && broker.PlainLocation(at) != broker.PlainLocation(p.Policy.ID.Location()) {
 			continue
 		}
 		l.Value = append(l.Value, s.showPolicy(p.Policy, p.Requests, "Succeeded"))

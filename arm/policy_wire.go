@@ -52,6 +52,7 @@ type portBody struct {
 type policyIn struct {
 	ID         wireText `json:"id"` // what-if alone
 	Kind       wireText `json:"kind"`
+	Location   wireText `json:"location"`
 	Properties *struct {
 		VirtualMachines *[]machineIn `json:"virtualMachines"`
 		Unguard         wireText     `json:"unguard"`
@@ -133,6 +134,9 @@ func showPort(p *ajar.PortPolicy) portBody {
 // policy translates a body. The path says which policy it is, whatever id the body has.
 func (in *policyIn) policy(id ajar.ID) (ajar.Policy, error) {
 	p := ajar.Policy{ID: id, Kind: string(in.Kind)}
+	if at := string(in.Location); at != "" && id.Location() != "" && broker.PlainLocation(at) != broker.PlainLocation(id.Location()) {
+		return p, coded(ajar.Invalid, "InvalidResourceLocation", "The location '%.100s' in the body is not the one in the path, '%s', where the policy '%s' is.", at, id.Location(), id.Name())
+	}
 	if in.Properties == nil {
 		return p, bad("properties is required")
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
@@ -208,6 +209,11 @@ func (t *txn) policyTargets(old, p *ajar.Policy) ([]*ajar.Target, error) {
 			out = append(out, target)
 		case !errors.Is(err, ajar.NotFound):
 			return nil, err
+		case !isGUID(m.Target.Subscription()):
+			// ARM's words for an id with a segment too few or too many: it has looked for what stands second.
+			return nil, &ajar.Error{Kind: ajar.Forbidden, Code: "LinkedAuthorizationFailed",
+				Msg: fmt.Sprintf("The client has permission to perform action '%s' on scope '%s', however the linked subscription '%s' was not found. (virtualMachines[%d].id is '%s')",
+					ajar.MachineWrite, p.ID, m.Target.Subscription(), i, m.Target)}
 		case old == nil || old.Machine(m.Target) == nil:
 			return nil, &ajar.Error{Kind: ajar.NotFound, Code: "LinkedResourceNotFound",
 				Msg: "virtualMachines[" + strconv.Itoa(i) + "]: no machine " + string(m.Target) + " is known; make a join token for it or put it as a target first"}

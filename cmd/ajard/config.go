@@ -40,6 +40,7 @@ type Config struct {
 
 	Admin               Admin                `yaml:"admin"`
 	Bounds              Bounds               `yaml:"bounds"`
+	Compat              string               `yaml:"compat"`       // azure = as strict with names as Azure is
 	GuardConfirm        duration             `yaml:"guardConfirm"` // new guards are rolled back unless confirmed in time; 0 = at once
 	TokenLifetime       duration             `yaml:"tokenLifetime"`
 	Issuer              Issuer               `yaml:"issuer"`
@@ -332,6 +333,9 @@ func (c *Config) checkValues(fault func(string, ...any)) {
 	if !slices.Contains([]string{"json", "text"}, c.LogFormat) {
 		fault("logFormat is %q; json or text", c.LogFormat)
 	}
+	if !slices.Contains([]string{"", "azure"}, c.Compat) {
+		fault("compat is %q; it can be azure, or left out", c.Compat)
+	}
 	if !slices.Contains([]string{"on", "off"}, c.BreakGlass) {
 		fault("breakGlass is %q; on or off", c.BreakGlass)
 	}
@@ -362,9 +366,12 @@ func hostName(s string) bool {
 // bounds are the configured limits, Azure's where nothing is said.
 func (c *Config) bounds() ajar.Bounds {
 	d := ajar.DefaultBounds
+	if c.Compat == "azure" {
+		d.Names = ajar.AzureNames
+	}
 	return ajar.Bounds{
 		Shortest: c.Bounds.Min.or(d.Shortest), Longest: c.Bounds.Max.or(d.Longest), Drain: c.Bounds.Drain.or(d.Drain),
-		MaxWarn: c.Bounds.MaxWarn.or(d.MaxWarn), Lapse: c.Bounds.Lapse.or(d.Lapse),
+		MaxWarn: c.Bounds.MaxWarn.or(d.MaxWarn), Lapse: c.Bounds.Lapse.or(d.Lapse), Names: d.Names,
 	}
 }
 
