@@ -45,7 +45,9 @@ func fold(path string) (string, bool) {
 // spellings are the fixed segments of ARM paths as Azure documents them, by what fold makes of them.
 var spellings = func() map[string]string {
 	m := map[string]string{}
-	for _, s := range []string{"subscriptions", "resourceGroups", "providers", "Microsoft.Security", "locations", "jitNetworkAccessPolicies", "requests"} {
+	for _, s := range []string{"subscriptions", "resourceGroups", "providers", "Microsoft.Security", "locations", "jitNetworkAccessPolicies", "requests",
+		"Microsoft.Compute", "virtualMachines", "Microsoft.Network", "networkInterfaces", "networkSecurityGroups", "publicIPAddresses",
+		"Microsoft.Authorization", "roleDefinitions", "roleAssignments", "denyAssignments", "Microsoft.Management", "managementGroups", "Microsoft.PolicyInsights", "policyStates", "queryResults"} {
 		m[strings.ToLower(s)] = s
 	}
 	return m

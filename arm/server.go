@@ -45,6 +45,7 @@ type Server struct {
 	Config
 	log   *slog.Logger
 	mux   *http.ServeMux
+	table []route // all there are, as they were mounted
 	meter meter
 	news  news
 }
@@ -113,14 +114,21 @@ func New(c Config) *Server {
 		s.resourceRoutes(),
 		s.providerRoutes(),
 		s.armManagementGroupRoutes(),
+		s.authorizationRoutes(),
+		s.computeRoutes(),
+		s.networkRoutes(),
+		s.securityRoutes(),
+		s.policyDefinitionRoutes(),
+		s.policyStateRoutes(),
 	)
 	return s
 }
 
 // mount enters routes by pattern, so that a wrong method on a right path is told from a wrong path.
 func (s *Server) mount(lists ...[]route) {
+	s.table = slices.Concat(lists...)
 	byPattern := map[string]map[string]route{}
-	for _, r := range slices.Concat(lists...) {
+	for _, r := range s.table {
 		if byPattern[r.pattern] == nil {
 			byPattern[r.pattern] = map[string]route{}
 		}
@@ -140,6 +148,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	u := *r.URL
 	u.Path, u.RawPath = path, ""
+	if at, found := locate(r.URL.Path, path); found {
+		u.Path, u.RawPath = at.Path, at.RawPath
+	}
 	folded := *r
 	folded.URL = &u
 	s.mux.ServeHTTP(w, &folded)

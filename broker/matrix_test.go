@@ -103,6 +103,33 @@ var verbs = []struct {
 	{"Targets", readers + " vc jr ja", func(m *bench) error { return seen(m.b.Targets(ctx, m.who, "", "", broker.Page{})) }},
 	{"PutTarget", all + " vc", func(m *bench) error { return first(m.b.PutTarget(ctx, m.who, ajar.Target{ID: m.vm})) }},
 	{"DeleteTarget", all + " vc", func(m *bench) error { return first(m.b.DeleteTarget(ctx, m.who, m.vm, true)) }},
+	{"Machines", readers + " vc jr ja", func(m *bench) error { return m.machines(broker.AsMachine) }},
+	{"Machines", readers + " vc vu va", func(m *bench) error { return m.machines(broker.AsInstance) }},
+	{"Machines", readers + " vc nc vu va", func(m *bench) error { return m.machines(broker.AsInterface) }},
+	{"Machines", readers + " vc nc", func(m *bench) error { return m.machines(broker.AsSecurityGroup) }},
+	{"Machines", readers + " nc", func(m *bench) error { return m.machines(broker.AsSecurityRule) }},
+	{"Machines", readers + " vc nc vu va", func(m *bench) error { return m.machines(broker.AsPublicAddress) }},
+	{"Machines", readers + " " + security, func(m *bench) error { return m.machines(broker.AsAssessment) }},
+	{"Machines", readers, func(m *bench) error { return m.machines(broker.AsPolicyState) }},
+	{"Machines", readers, func(m *bench) error { return m.machines(broker.AsPolicySummary) }},
+	{"Machine", readers + " vc nc vu va", func(m *bench) error {
+		return first(m.b.Machine(ctx, m.who, broker.AsInterface, broker.AsInterface.ID(m.vm), true))
+	}},
+	{"Tag", all + " vc", func(m *bench) error { return first(m.b.Tag(ctx, m.who, m.vm, map[string]string{"a": "b"}, nil)) }},
+	{"Decline", all + " vc", func(m *bench) error {
+		err := m.b.Decline(ctx, m.who, ajar.MachineStart, m.vm, ajar.Errorf(ajar.Conflict, "nobody can"))
+		if errors.Is(err, ajar.Conflict) {
+			return nil
+		}
+		return err
+	}},
+	{"AgreeInSubscription", all + " sa sm", func(m *bench) error {
+		return m.b.AgreeInSubscription(ctx, m.who, ajar.PricingWrite, group.Subscription())
+	}},
+	{"InSubscription", readers + " " + authz, func(m *bench) error {
+		return m.b.InSubscription(ctx, m.who, ajar.PolicyDefinitionRead, group.Subscription())
+	}},
+	{"May", readers + " " + authz, func(m *bench) error { return m.b.May(ctx, m.who, ajar.PolicyAssignmentRead, group) }},
 	{"ReleaseGuard", all, func(m *bench) error {
 		return m.b.ReleaseGuard(ctx, m.who, m.vm, ajar.Flow{Port: ajar.Port{Number: 9, Protocol: ajar.TCP}})
 	}},
@@ -277,6 +304,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 			}
 		})
 	}
+}
+
+func (m *bench) machines(f broker.Facet) error {
+	return seen(m.b.Machines(ctx, m.who, f, broker.Look{Under: group}))
 }
 
 func newBench(t *testing.T, role ajar.RoleID) *bench {

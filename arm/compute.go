@@ -1,0 +1,381 @@
+package arm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/broker"
+)
+
+func (s *Server) computeRoutes() []route {
+	const (
+		in    = "/providers/microsoft.compute"
+		sub   = "/subscriptions/{s}"
+		group = sub + "/resourcegroups/{g}"
+		one   = group + in + "/virtualmachines/{vm}"
+	)
+	routes := []route{
+		{http.MethodGet, sub + in + "/virtualmachines", beside, op(200, s.armListMachines), says("Lists the machines of a subscription as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top")},
+		{http.MethodGet, sub + in + "/locations/{l}/virtualmachines", beside, op(200, s.armListMachines), says("Lists the machines at a location as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top")},
+		{http.MethodGet, group + in + "/virtualmachines", beside, op(200, s.armListMachines), says("Lists the machines of a resource group as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top")},
+		{http.MethodGet, one, beside, op(200, s.armGetMachine), says("Shows a machine as a virtual machine.", ajar.MachineRead, "$expand")},
+		{http.MethodGet, one + "/instanceview", beside, op(200, s.armInstanceView), says("Shows whether a machine's host is connected, as a virtual machine's instance view.", ajar.MachineViewRead)},
+		{http.MethodPut, one, beside, op(200, s.armPutMachine), says("Changes the tags of a machine that there is.", ajar.MachineWrite)},
+		{http.MethodPatch, one, beside, op(200, s.armPatchMachine), says("Changes the tags of a machine.", ajar.MachineWrite)},
+		{http.MethodDelete, one, beside, op(200, s.armDeleteMachine), says("Removes a machine; its leases end, and what guards its ports stays.", ajar.MachineDelete, "ajar-lift-guard")},
+	}
+	for _, p := range []struct {
+		verb   string
+		action ajar.Action
+	}{
+		{"start", ajar.MachineStart}, {"poweroff", ajar.MachinePowerOff}, {"deallocate", ajar.MachineDeallocate},
+		{"restart", ajar.MachineRestart}, {"redeploy", ajar.MachineRedeploy}, {"reapply", ajar.MachineReapply},
+		{"reimage", ajar.MachineReimage}, {"generalize", ajar.MachineGeneralize}, {"runcommand", ajar.MachineRunCommand},
+	} {
+		routes = append(routes, route{http.MethodPost, one + "/" + p.verb, beside, op(409, s.declineMachine(p.action)),
+			says("Refused: the plane opens and closes ports of machines and does not run them.", p.action)})
+	}
+	return routes
+}
+
+// virtualMachine is a machine as Azure writes it.
+type virtualMachine struct {
+	ID         ajar.ID           `json:"id"`
+	Name       string            `json:"name"`
+	Type       string            `json:"type"`
+	Location   string            `json:"location"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Properties machineProperties `json:"properties"`
+}
+
+type machineProperties struct {
+	VMID              string          `json:"vmId"`
+	HardwareProfile   hardwareProfile `json:"hardwareProfile"`
+	StorageProfile    storageProfile  `json:"storageProfile"`
+	OSProfile         osProfile       `json:"osProfile"`
+	NetworkProfile    networkProfile  `json:"networkProfile"`
+	ProvisioningState string          `json:"provisioningState"`
+	TimeCreated       stamp           `json:"timeCreated"`
+	InstanceView      *instanceView   `json:"instanceView,omitempty"`
+}
+
+type hardwareProfile struct {
+	VMSize string `json:"vmSize"`
+}
+
+type storageProfile struct {
+	OSDisk    osDisk     `json:"osDisk"`
+	DataDisks []struct{} `json:"dataDisks"`
+}
+
+type osDisk struct {
+	OSType       string `json:"osType"`
+	CreateOption string `json:"createOption"`
+}
+
+type osProfile struct {
+	ComputerName  string     `json:"computerName"`
+	AdminUsername string     `json:"adminUsername,omitempty"`
+	Secrets       []struct{} `json:"secrets"`
+}
+
+type networkProfile struct {
+	NetworkInterfaces []interfaceReference `json:"networkInterfaces"`
+}
+
+type interfaceReference struct {
+	ID         ajar.ID `json:"id"`
+	Properties struct {
+		Primary bool `json:"primary"`
+	} `json:"properties"`
+}
+
+type instanceView struct {
+	ComputerName string           `json:"computerName"`
+	VMAgent      *agentView       `json:"vmAgent,omitempty"`
+	Statuses     []instanceStatus `json:"statuses"`
+}
+
+type agentView struct {
+	Version  string           `json:"vmAgentVersion"`
+	Statuses []instanceStatus `json:"statuses"`
+}
+
+type instanceStatus struct {
+	Code          string `json:"code"`
+	Level         string `json:"level"`
+	DisplayStatus string `json:"displayStatus"`
+	Message       string `json:"message,omitempty"`
+	Time          *stamp `json:"time,omitempty"`
+}
+
+// machineSize is the size of every machine: a plane that runs none of them knows of no sizes.
+const machineSize = "Ajar"
+
+func showVirtualMachine(m *broker.Machine, withView bool) virtualMachine {
+	nic := interfaceReference{ID: broker.AsInterface.ID(m.ID)}
+	nic.Properties.Primary = true
+	b := virtualMachine{
+		ID: m.ID, Name: m.ID.Name(), Type: machineType, Location: broker.PlainLocation(m.Location), Tags: m.Tags,
+		Properties: machineProperties{
+			VMID: machineGUID(m), HardwareProfile: hardwareProfile{machineSize},
+			StorageProfile: storageProfile{osDisk{osOf(m.Target), "Attach"}, []struct{}{}},
+			OSProfile:      osProfile{m.ID.Name(), m.Login, []struct{}{}},
+			NetworkProfile: networkProfile{[]interfaceReference{nic}}, ProvisioningState: "Succeeded", TimeCreated: stamp(m.Created),
+		},
+	}
+	if withView {
+		v := showInstanceView(m)
+		b.Properties.InstanceView = &v
+	}
+	return b
+}
+
+func osOf(m *ajar.Target) string {
+	if m.OS == "Windows" {
+		return m.OS
+	}
+	return "Linux"
+}
+
+// machineGUID is a machine's own GUID, made of where it stands and since when: another that is put in its place later
+// has another.
+func machineGUID(m *broker.Machine) string {
+	return guidOf(m.ID.Key(), m.Created.UTC().Format(stampForm))
+}
+
+// guidOf makes a GUID of text (RFC 9562, version 8).
+func guidOf(text ...string) string {
+	b := sha256.Sum256([]byte(strings.Join(text, "\n")))
+	b[6], b[8] = b[6]&0x0f|0x80, b[8]&0x3f|0x80
+	t := hex.EncodeToString(b[:16])
+	return t[:8] + "-" + t[8:12] + "-" + t[12:16] + "-" + t[16:20] + "-" + t[20:]
+}
+
+// showInstanceView says that a machine runs if its host is connected. What is not connected may run all the same.
+func showInstanceView(m *broker.Machine) instanceView {
+	made := stamp(m.Created)
+	v := instanceView{ComputerName: m.ID.Name(), Statuses: []instanceStatus{
+		{Code: "ProvisioningState/succeeded", Level: "Info", DisplayStatus: "Provisioning succeeded", Time: &made},
+	}}
+	power := instanceStatus{Code: "PowerState/unknown", Level: "Info", DisplayStatus: "VM unknown"}
+	for _, h := range m.Hosts {
+		if h.Connected {
+			power = instanceStatus{Code: "PowerState/running", Level: "Info", DisplayStatus: "VM running"}
+		}
+		if !m.KnowsHosts || v.VMAgent != nil {
+			continue
+		}
+		seen := stamp(h.LastSeen)
+		st := instanceStatus{Code: "ProvisioningState/succeeded", Level: "Info", DisplayStatus: "Ready", Message: "The host's agent is connected."}
+		if !h.Connected {
+			st = instanceStatus{Code: "ProvisioningState/Unavailable", Level: "Warning", DisplayStatus: "Not Ready", Message: "The host's agent is not connected."}
+		}
+		if !h.LastSeen.IsZero() {
+			st.Time = &seen
+		}
+		v.VMAgent = &agentView{Version: h.Status.Version, Statuses: []instanceStatus{st}}
+	}
+	v.Statuses = append(v.Statuses, power)
+	return v
+}
+
+// machineAt is the machine that the path names.
+func (c *call) machineAt() (ajar.ID, error) { return c.inGroup(machineType, c.value("vm")) }
+
+// inGroup is the resource of a type and name in the path's resource group.
+func (c *call) inGroup(kind, name string) (ajar.ID, error) {
+	group, err := c.scopeOf()
+	if err != nil {
+		return "", err
+	}
+	id, err := ajar.ParseID(string(group) + "/providers/" + kind + "/" + name)
+	if err != nil || len(name) > 80 {
+		return "", coded(ajar.Invalid, "InvalidResourceName", "The resource name '%.100s' is invalid.", name)
+	}
+	return id, nil
+}
+
+// withInstance reports whether the call asks for how machines are now.
+func (c *call) withInstance() (bool, error) {
+	only, err := c.flag("statusOnly")
+	switch expand := c.param("$expand"); {
+	case err != nil:
+		return false, err
+	case expand == "" || strings.EqualFold(expand, "userData"):
+		return only, nil
+	case strings.EqualFold(expand, "instanceView"):
+		return true, nil
+	default:
+		return false, coded(ajar.Invalid, "InvalidParameter", "The value '%.40s' of $expand is not one that machines have; instanceView is.", expand)
+	}
+}
+
+func (s *Server) armListMachines(ctx context.Context, c *call, _ nothing) (l list[virtualMachine], err error) {
+	look, err := c.look()
+	if err != nil {
+		return l, err
+	}
+	if look.Hosts, err = c.withInstance(); err != nil {
+		return l, err
+	}
+	f, err := c.filter()
+	if err != nil {
+		return l, err
+	}
+	at := broker.PlainLocation(c.value("l"))
+	look.Keep = func(m *broker.Machine) bool {
+		return (at == "" || at == broker.PlainLocation(m.Location)) &&
+			f.keeps(thing{name: m.ID.Name(), group: m.ID.ResourceGroup(), kind: machineType, location: m.Location, tags: m.Tags})
+	}
+	all, next, err := s.Broker.Machines(ctx, c.who, broker.AsMachine, look)
+	if err != nil {
+		return l, err
+	}
+	return each(c, all, next, func(m *broker.Machine) virtualMachine { return showVirtualMachine(m, look.Hosts) }), nil
+}
+
+// look is which machines a list is about: those at and below the path's scope, page by page.
+func (c *call) look() (l broker.Look, err error) {
+	if l.Under, err = c.scopeOf(); err == nil {
+		l.Page, err = c.page(entriesAPage)
+	}
+	return l, err
+}
+
+func (s *Server) armGetMachine(ctx context.Context, c *call, _ nothing) (*virtualMachine, error) {
+	id, err := c.machineAt()
+	if err != nil {
+		return nil, err
+	}
+	view, err := c.withInstance()
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Broker.Machine(ctx, c.who, broker.AsMachine, id, view)
+	if err != nil {
+		return nil, err
+	}
+	b := showVirtualMachine(m, view)
+	return &b, nil
+}
+
+func (s *Server) armInstanceView(ctx context.Context, c *call, _ nothing) (*instanceView, error) {
+	id, err := c.machineAt()
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Broker.Machine(ctx, c.who, broker.AsInstance, id, true)
+	if err != nil {
+		return nil, err
+	}
+	v := showInstanceView(m)
+	return &v, nil
+}
+
+// virtualMachineIn is what of a virtual machine's body is looked at. Clients send back whole machines as they read them.
+type virtualMachineIn struct {
+	Location   wireText          `json:"location"`
+	Tags       map[string]string `json:"tags"` // left out or null: as they are
+	Properties struct {
+		HardwareProfile struct {
+			VMSize wireText `json:"vmSize"`
+		} `json:"hardwareProfile"`
+		StorageProfile struct {
+			OSDisk struct {
+				OSType wireText `json:"osType"`
+			} `json:"osDisk"`
+		} `json:"storageProfile"`
+		OSProfile struct {
+			ComputerName wireText `json:"computerName"`
+		} `json:"osProfile"`
+	} `json:"properties"`
+}
+
+// fits refuses to make of m what it is not.
+func (in *virtualMachineIn) fits(m *ajar.Target) error {
+	at := broker.PlainLocation(string(in.Location))
+	if at != "" && m.Location != "" && at != broker.PlainLocation(m.Location) {
+		return coded(ajar.Conflict, "InvalidResourceLocation", "The resource '%s' already exists in location '%s' in resource group '%s'. A resource with the same name cannot be created in location '%.60s'.",
+			m.ID.Name(), broker.PlainLocation(m.Location), m.ID.ResourceGroup(), in.Location)
+	}
+	for _, x := range []struct{ name, is, want string }{
+		{"osDisk.osType", osOf(m), string(in.Properties.StorageProfile.OSDisk.OSType)},
+		{"hardwareProfile.vmSize", machineSize, string(in.Properties.HardwareProfile.VMSize)},
+		{"osProfile.computerName", m.ID.Name(), string(in.Properties.OSProfile.ComputerName)},
+	} {
+		if x.want != "" && !strings.EqualFold(x.want, x.is) {
+			return coded(ajar.Conflict, "PropertyChangeNotAllowed", "Changing property '%s' is not allowed: it is '%s'. The plane knows machines and does not make them.", x.name, x.is)
+		}
+	}
+	return nil
+}
+
+func (s *Server) armPutMachine(ctx context.Context, c *call, in virtualMachineIn) (*virtualMachine, error) {
+	return s.tagMachine(ctx, c, in, coded(ajar.Conflict, "OperationNotAllowed",
+		"Machine '%.80s' is not known, and the plane makes none. Register it with a join token for its host (POST /ajar/v1/hosts/join-token), or with PUT /ajar/v1/target.", c.value("vm")))
+}
+
+func (s *Server) armPatchMachine(ctx context.Context, c *call, in virtualMachineIn) (*virtualMachine, error) {
+	return s.tagMachine(ctx, c, in, nil)
+}
+
+func (s *Server) tagMachine(ctx context.Context, c *call, in virtualMachineIn, absent error) (*virtualMachine, error) {
+	id, err := c.machineAt()
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Broker.Tag(ctx, c.who, id, in.Tags, func(m *ajar.Target) error {
+		if m == nil {
+			return absent
+		}
+		return in.fits(m)
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := showVirtualMachine(m, false)
+	return &b, nil
+}
+
+// armDeleteMachine keeps the guard unless told otherwise: in Azure nothing of a machine that was deleted can be reached,
+// and a client that means that must not open ports.
+func (s *Server) armDeleteMachine(ctx context.Context, c *call, _ nothing) (nothing, error) {
+	id, err := c.machineAt()
+	if err != nil {
+		return nothing{}, err
+	}
+	lift, err := c.flag("ajar-lift-guard")
+	if err != nil {
+		return nothing{}, err
+	}
+	existed, err := s.Broker.DeleteTarget(ctx, c.who, id, !lift)
+	if err == nil && !existed {
+		c.status = http.StatusNoContent
+	}
+	return nothing{}, err
+}
+
+func (s *Server) declineMachine(action ajar.Action) func(context.Context, *call, nothing) (nothing, error) {
+	return func(ctx context.Context, c *call, _ nothing) (nothing, error) {
+		id, err := c.machineAt()
+		if err != nil {
+			return nothing{}, err
+		}
+		return nothing{}, s.decline(ctx, c, action, id, "The plane opens and closes ports of machine '"+id.Name()+"' and does not run it: do that where it runs.")
+	}
+}
+
+// decline refuses what nobody can do here.
+func (s *Server) decline(ctx context.Context, c *call, action ajar.Action, at ajar.ID, why string) error {
+	err := s.Broker.Decline(ctx, c.who, action, at, coded(ajar.Conflict, "OperationNotAllowed", "%s", why))
+	if err == nil {
+		err = errors.New("a refusal was taken back") // it cannot be: Decline gives the reason back
+	}
+	return err
+}
