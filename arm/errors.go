@@ -33,6 +33,8 @@ var codes = map[string]int{
 	codeMethod:    http.StatusMethodNotAllowed,
 	codeMediaType: http.StatusUnsupportedMediaType,
 	codeStale:     http.StatusPreconditionFailed,
+	// A Conflict that Azure answers as a bad request.
+	"RoleAssignmentUpdateNotPermitted": http.StatusBadRequest,
 }
 
 const (

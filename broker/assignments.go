@@ -37,7 +37,7 @@ func (b *Broker) Assign(ctx context.Context, who ajar.Caller, a ajar.RoleAssignm
 	bad := checkAssignment(&a)
 	may := func(t *txn) error { return t.might(ajar.RoleAssignmentWrite, a.Scope) }
 	err = b.do(ctx, who, op{action: ajar.RoleAssignmentWrite, scope: a.Scope, bad: bad, may: may}, func(t *txn) error {
-		p, err := t.principal(a.Principal)
+		p, err := t.assignee(&a)
 		if err != nil {
 			return err
 		}
@@ -69,6 +69,18 @@ func (b *Broker) Assign(ctx context.Context, who ajar.Caller, a ajar.RoleAssignm
 		return nil, false, err
 	}
 	return out, made, nil
+}
+
+// assignee is who a is for, who must be what a says they are.
+func (t *txn) assignee(a *ajar.RoleAssignment) (*ajar.Principal, error) {
+	p, err := t.principal(a.Principal)
+	switch {
+	case errors.Is(err, ajar.NotFound):
+		return nil, &ajar.Error{Kind: ajar.Invalid, Code: "PrincipalNotFound", Msg: "Principal " + string(a.Principal) + " does not exist in the directory."}
+	case err == nil && a.PrincipalKind != "" && a.PrincipalKind != p.Kind:
+		return nil, &ajar.Error{Kind: ajar.Invalid, Code: "UnmatchedPrincipalType", Msg: "The principal '" + string(p.ID) + "' is a " + string(p.Kind) + ", not a " + string(a.PrincipalKind) + "."}
+	}
+	return p, err
 }
 
 // mayAssign refuses to give r to p as a says, once it is known who and what they are.
@@ -160,7 +172,7 @@ func (t *txn) sameAssignment(a *ajar.RoleAssignment) (*ajar.RoleAssignment, erro
 	}
 	for _, h := range held {
 		if h.ID != a.ID && strings.EqualFold(string(h.Role), string(a.Role)) && h.Scope.Equal(a.Scope) {
-			return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentExists", Msg: "the same role is assigned there already, as " + h.ID}
+			return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentExists", Msg: "The role assignment already exists. The ID of the existing role assignment is " + h.ID + "."}
 		}
 	}
 	if a.ID == "" {
@@ -173,7 +185,7 @@ func (t *txn) sameAssignment(a *ajar.RoleAssignment) (*ajar.RoleAssignment, erro
 		return nil, err
 	}
 	if old.Principal != a.Principal || !strings.EqualFold(string(old.Role), string(a.Role)) || !old.Scope.Equal(a.Scope) {
-		return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentUpdateNotPermitted", Msg: "of an assignment that exists only the description and the condition can change; delete it and make another"}
+		return nil, &ajar.Error{Kind: ajar.Conflict, Code: "RoleAssignmentUpdateNotPermitted", Msg: "Tenant ID, application ID, principal ID, and scope are not allowed to be updated. Only the description and the condition of an assignment can change; delete it and make another."}
 	}
 	return old, nil
 }

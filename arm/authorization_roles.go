@@ -1,0 +1,226 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/broker"
+)
+
+const (
+	roleDefinitionType = "Microsoft.Authorization/roleDefinitions"
+	builtInRole        = "BuiltInRole"
+	customRole         = "CustomRole"
+)
+
+// armRoleBody is a role definition as Azure writes it.
+type armRoleBody struct {
+	Properties armRole `json:"properties"`
+	ID         ajar.ID `json:"id"`
+	Type       string  `json:"type"`
+	Name       string  `json:"name"`
+}
+
+type armRole struct {
+	RoleName         string          `json:"roleName"`
+	Type             string          `json:"type"`
+	Description      string          `json:"description"`
+	AssignableScopes []ajar.ID       `json:"assignableScopes"`
+	Permissions      []armPermission `json:"permissions"`
+	CreatedOn        *stamp          `json:"createdOn,omitempty"`
+	UpdatedOn        *stamp          `json:"updatedOn,omitempty"`
+	CreatedBy        nullText        `json:"createdBy"`
+	UpdatedBy        nullText        `json:"updatedBy"`
+}
+
+// armPermission has data actions only where the api-version knows of them, and a condition only in what somebody has.
+type armPermission struct {
+	Actions          []ajar.Action  `json:"actions"`
+	NotActions       []ajar.Action  `json:"notActions"`
+	DataActions      *[]ajar.Action `json:"dataActions,omitempty"`
+	NotDataActions   *[]ajar.Action `json:"notDataActions,omitempty"`
+	Condition        string         `json:"condition,omitempty"`
+	ConditionVersion string         `json:"conditionVersion,omitempty"`
+}
+
+// dataActionsSince is the first api-version with data actions.
+const dataActionsSince = "2018-01-01"
+
+func (c *call) permission(p ajar.Permission) armPermission {
+	some := func(list []ajar.Action) []ajar.Action {
+		if list == nil {
+			return []ajar.Action{}
+		}
+		return list
+	}
+	out := armPermission{Actions: some(p.Actions), NotActions: some(p.NotActions)}
+	if c.since(dataActionsSince) {
+		data, not := some(p.DataActions), some(p.NotDataActions)
+		out.DataActions, out.NotDataActions = &data, &not
+	}
+	return out
+}
+
+func (c *call) armRole(at ajar.ID, r *ajar.RoleDefinition) armRoleBody {
+	b := armRoleBody{
+		ID: roleIDAt(at, r.ID), Type: roleDefinitionType, Name: string(r.ID),
+		Properties: armRole{
+			RoleName: r.Name, Type: customRole, Description: r.Description, AssignableScopes: r.AssignableScopes, Permissions: []armPermission{},
+			CreatedOn: when(r.Created), UpdatedOn: when(r.Updated), CreatedBy: nullText(r.CreatedBy), UpdatedBy: nullText(r.UpdatedBy),
+		},
+	}
+	if r.BuiltIn {
+		b.Properties.Type = builtInRole
+	}
+	for _, p := range r.Permissions {
+		b.Properties.Permissions = append(b.Properties.Permissions, c.permission(p))
+	}
+	return b
+}
+
+// when is a time in Azure's form; nil for none.
+func when(t time.Time) *stamp {
+	if t.IsZero() {
+		return nil
+	}
+	s := stamp(t)
+	return &s
+}
+
+func (s *Server) armListRoles(ctx context.Context, c *call, _ nothing) (l list[armRoleBody], err error) {
+	at, err := c.at()
+	if err != nil {
+		return l, err
+	}
+	f, err := c.authorizationFilter("atScopeAndBelow()", "roleName eq", "type eq")
+	if err != nil {
+		return l, err
+	}
+	asked := broker.RolesAsked{Below: f["atscopeandbelow"] != "", Name: f["rolename"]}
+	if kind, ok := f["type"]; ok {
+		builtIn := strings.EqualFold(kind, builtInRole)
+		if !builtIn && !strings.EqualFold(kind, customRole) {
+			return l, badFilter("type can be '" + builtInRole + "' or '" + customRole + "'")
+		}
+		asked.BuiltIn = &builtIn
+	}
+	all, err := s.Broker.RolesAt(ctx, c.who, at, asked)
+	if err != nil {
+		return l, err
+	}
+	return each(c, all, "", func(r *ajar.RoleDefinition) armRoleBody { return c.armRole(at, r) }), nil
+}
+
+// roleID is the role that the path names. Azure's code for one that is no GUID is not known.
+func (c *call) roleID() (ajar.RoleID, error) {
+	id := c.value("id")
+	if !subscriptionForm.MatchString(id) {
+		return "", coded(ajar.Invalid, "InvalidRoleDefinitionId", "The role definition id '%.100s' is not a GUID.", id)
+	}
+	return ajar.RoleID(strings.ToLower(id)), nil
+}
+
+func (s *Server) armGetRole(ctx context.Context, c *call, _ nothing) (*armRoleBody, error) {
+	at, err := c.at()
+	if err != nil {
+		return nil, err
+	}
+	id, err := c.roleID()
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Broker.RoleAt(ctx, c.who, at, id)
+	if err != nil {
+		return nil, err
+	}
+	b := c.armRole(at, r)
+	return &b, nil
+}
+
+// armRoleIn is a role definition as clients send it; what they cannot set is not read.
+type armRoleIn struct {
+	Properties struct {
+		RoleName         wireText `json:"roleName"`
+		Description      wireText `json:"description"`
+		Type             wireText `json:"type"`
+		AssignableScopes []string `json:"assignableScopes"`
+		Permissions      []struct {
+			Actions        []ajar.Action `json:"actions"`
+			NotActions     []ajar.Action `json:"notActions"`
+			DataActions    []ajar.Action `json:"dataActions"`
+			NotDataActions []ajar.Action `json:"notDataActions"`
+			Condition      wireText      `json:"condition"`
+		} `json:"permissions"`
+	} `json:"properties"`
+}
+
+func (in *armRoleIn) role() (r ajar.RoleDefinition, err error) {
+	p := &in.Properties
+	r = ajar.RoleDefinition{Name: string(p.RoleName), Description: string(p.Description)}
+	if p.Type != "" && !strings.EqualFold(string(p.Type), customRole) {
+		return r, bad("properties.type is '%.40s'; roles that are made are '%s'", p.Type, customRole)
+	}
+	for i, q := range p.Permissions {
+		if q.Condition != "" {
+			return r, bad("properties.permissions[%d].condition: roles have no conditions here; put one on the role assignment", i)
+		}
+		r.Permissions = append(r.Permissions, ajar.Permission{Actions: q.Actions, NotActions: q.NotActions, DataActions: q.DataActions, NotDataActions: q.NotDataActions})
+	}
+	for i, text := range p.AssignableScopes {
+		id, err := authorizationScope(text)
+		if err != nil {
+			return r, bad("properties.assignableScopes[%d]: %s", i, ajar.Message(err))
+		}
+		if id == ajar.Root {
+			return r, bad("properties.assignableScopes[%d]: only built-in roles can be assigned at '/'; name management groups, subscriptions, resource groups or resources", i)
+		}
+		r.AssignableScopes = append(r.AssignableScopes, id)
+	}
+	return r, nil
+}
+
+func (s *Server) armPutRole(ctx context.Context, c *call, in armRoleIn) (*armRoleBody, error) {
+	at, err := c.at()
+	if err != nil {
+		return nil, err
+	}
+	id, err := c.roleID()
+	if err != nil {
+		return nil, err
+	}
+	r, err := in.role()
+	if err != nil {
+		return nil, err
+	}
+	r.ID = id
+	put, err := s.Broker.PutRoleDefinition(ctx, c.who, r)
+	if err != nil {
+		return nil, err
+	}
+	b := c.armRole(at, put)
+	return &b, nil
+}
+
+func (s *Server) armDeleteRole(ctx context.Context, c *call, _ nothing) (*armRoleBody, error) {
+	at, err := c.at()
+	if err != nil {
+		return nil, err
+	}
+	id, err := c.roleID()
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Broker.RemoveRole(ctx, c.who, at, id)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		c.status = http.StatusNoContent
+		return nil, nil
+	}
+	b := c.armRole(at, r)
+	return &b, nil
+}
