@@ -28,6 +28,7 @@ type batch struct {
 	before   counters  // as the database has them
 	events   []logged  // of the accepted Updates
 	accepted []*update // that a failing COMMIT takes with it
+	readers  []*update // that wrote nothing, and may have read what those did
 }
 
 // counters is the one row that every write transaction reads first and most write last.
@@ -113,7 +114,7 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 		// It may have happened or not. Nobody may be told that it did, and trying again could do it twice.
 		b.abandon(ctx)
 		b.store.log.Error("commit failed", "err", err, "updates", len(b.accepted))
-		for _, u := range b.accepted {
+		for _, u := range append(b.readers, b.accepted...) {
 			u.err = ajar.Because(ajar.Unavailable, err, "the database did not confirm the change; look whether it happened before trying again")
 		}
 		return nil
@@ -190,6 +191,9 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 		return b.refuse(ctx, t)
 	}
 	if !t.wrote() && len(t.events) == 0 {
+		if len(b.accepted) > 0 {
+			b.readers = append(b.readers, u)
+		}
 		return nil
 	}
 	if t.wrote() && b.counters.seq == saved.seq {

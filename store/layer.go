@@ -126,7 +126,7 @@ func (t *tx) recall(k docKey) (d *doc, known bool) {
 	if p := t.laid(k); p != nil {
 		return p.stored(), true
 	}
-	return t.b.memory().docs.get(k, (*doc).weight)
+	return t.b.memory().docs.get(k)
 }
 
 // look gives a document as this Update sees it, or nil.
@@ -194,7 +194,7 @@ func (t *tx) lookDue(ep string) (at dueRow, ok bool, err error) {
 		if p := t.laidDue(ep); p != nil {
 			return p.dueRow, !p.gone, nil
 		}
-		if at, ok = t.b.memory().due.get(ep, func(dueRow) int { return 1 }); ok {
+		if at, ok = t.b.memory().due.get(ep); ok {
 			return at, true, nil
 		}
 		if try == 0 && clean(ep) {
@@ -214,13 +214,24 @@ func (t *tx) setDue(ep string, at dueRow) {
 
 // spill writes what this Update sees, for a question that only the database can answer.
 func (t *tx) spill() error {
+	if err := t.send(); err != nil {
+		return err
+	}
+	if t.part.open > 0 {
+		return t.arm()
+	}
+	return nil
+}
+
+// send writes what was accepted. What lies over it and was made since it was written says so already.
+func (t *tx) send() error {
+	if t.b.accepts.open == 0 {
+		return nil
+	}
 	if err := t.b.write(t.ctx, t.b.accepts); err != nil {
 		return t.fault(err)
 	}
 	t.part.settle(t.b.accepts)
-	if t.part.open > 0 {
-		return t.arm()
-	}
 	return nil
 }
 
@@ -228,10 +239,9 @@ func (t *tx) spill() error {
 // be undone alone.
 func (t *tx) arm() error {
 	if !t.armed {
-		if err := t.b.write(t.ctx, t.b.accepts); err != nil {
-			return t.fault(err)
+		if err := t.send(); err != nil {
+			return err
 		}
-		t.part.settle(t.b.accepts)
 		t.armed, t.b.touched = true, true
 		t.b.c.part(len(t.b.accepted) > 0)
 	}

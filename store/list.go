@@ -193,11 +193,11 @@ func (t *tx) remembered(kind ajar.DocKind, f ajar.Filter, o order, last int64) (
 func (t *tx) slotIsFree(slot ajar.ID) (bool, error) {
 	column := scopeColumn(slot.Key())
 	parent, ok := familyOf(column)
-	if !ok || strings.Count(column, "/") != strings.Count(parent, "/")+slotDepth {
+	if !ok {
 		return false, nil
 	}
 	m := t.b.memory()
-	f, ok := m.slots.get(parent, familyWeight)
+	f, ok := m.slots.get(parent)
 	if !ok {
 		f = &family{members: map[uint64]struct{}{}}
 		err := t.query("SELECT scope FROM docs WHERE kind = 'lease' AND scope >= $1 AND scope < $2 AND scope <> '' LIMIT $3",
@@ -211,7 +211,7 @@ func (t *tx) slotIsFree(slot ajar.ID) (bool, error) {
 		if len(f.members) >= familyMost {
 			f.members = nil
 		}
-		m.slots.put(parent, f, familyWeight(f))
+		m.slots.put(parent, f, f.weight())
 	}
 	if f.members == nil {
 		return false, nil
@@ -219,9 +219,6 @@ func (t *tx) slotIsFree(slot ajar.ID) (bool, error) {
 	_, taken := f.members[slotHash(column)]
 	return !taken, nil
 }
-
-// slotDepth is how many segments a slot has below its machine's leases: nothing lies below a slot.
-const slotDepth = 3
 
 // stored reads up to n documents as the database has them, and says whether there are more.
 func (t *tx) stored(kind ajar.DocKind, f ajar.Filter, o order, n int, last int64) (page []found, more bool, err error) {

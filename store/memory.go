@@ -101,8 +101,9 @@ func (m *memory) absorb(l *layer, c counters) {
 	for _, d := range leases {
 		m.news.add(d)
 		if parent, ok := familyOf(d.scope); ok {
-			if f, held := m.slots.get(parent, familyWeight); held {
+			if f, held := m.slots.get(parent); held {
 				f.add(d.scope)
+				m.slots.put(parent, f, f.weight())
 			}
 		}
 	}
@@ -119,33 +120,38 @@ func (d *doc) weight() int { return 2*len(d.body) + 500 }
 
 // generations is a map that forgets what was not used lately.
 type generations[K comparable, V any] struct {
-	young, old   map[K]V
+	young, old   map[K]weighed[V]
 	weight, most int // of the young ones
 }
 
-func (g *generations[K, V]) clear() { g.young, g.old, g.weight = map[K]V{}, nil, 0 }
+type weighed[V any] struct {
+	v      V
+	weight int
+}
 
-func (g *generations[K, V]) get(k K, weight func(V) int) (v V, ok bool) {
-	if v, ok = g.young[k]; ok {
-		return v, true
+func (g *generations[K, V]) clear() { g.young, g.old, g.weight = map[K]weighed[V]{}, nil, 0 }
+
+func (g *generations[K, V]) get(k K) (v V, ok bool) {
+	w, ok := g.young[k]
+	if !ok {
+		if w, ok = g.old[k]; ok {
+			g.put(k, w.v, w.weight)
+		}
 	}
-	if v, ok = g.old[k]; ok {
-		g.put(k, v, weight(v))
-	}
-	return v, ok
+	return w.v, ok
 }
 
 func (g *generations[K, V]) put(k K, v V, weight int) {
-	if _, have := g.young[k]; !have {
-		if g.weight+weight > g.most {
-			g.old, g.young, g.weight = g.young, map[K]V{}, 0
-		}
-		g.weight += weight
+	more := weight - g.young[k].weight // what is replaced may have been smaller
+	if g.weight+more > g.most {
+		g.old, g.young, g.weight, more = g.young, map[K]weighed[V]{}, 0, weight
 	}
-	g.young[k] = v
+	g.weight += more
+	g.young[k] = weighed[V]{v, weight}
 }
 
 func (g *generations[K, V]) drop(k K) {
+	g.weight -= g.young[k].weight
 	delete(g.young, k)
 	delete(g.old, k)
 }
@@ -166,21 +172,32 @@ func (f *family) add(scope string) {
 	}
 }
 
-func familyWeight(f *family) int { return len(f.members) + 16 }
+func (f *family) weight() int { return len(f.members) + 16 }
 
 var slotSeed = maphash.MakeSeed()
 
 func slotHash(scope string) uint64 { return maphash.String(slotSeed, scope) }
 
-// familyOf gives the part of a slot's column that all slots of its machine have.
+// familyOf gives the part of a slot's column that all slots of its machine have. Nothing lies below a slot, so what a
+// machine has in it is known by whole columns.
 func familyOf(scope string) (parent string, ok bool) {
-	const leases = "/~o/"
-	i := strings.Index(scope, leases)
-	if i < 0 || i+len(leases) == len(scope) {
+	end := len(scope)
+	for range slotDepth + 1 {
+		if end = strings.LastIndexByte(scope[:end], '/'); end < 0 {
+			return "", false
+		}
+	}
+	parent = scope[:end+1]
+	of, ok := strings.CutSuffix(parent, "/~o/")
+	if !ok {
 		return "", false
 	}
-	return scope[:i+len(leases)], true
+	machine := strings.LastIndexByte(of, '/') // otherwise it is something else that is called as leases are
+	return parent, machine >= 0 && strings.HasSuffix(of[:machine], "/~v")
 }
+
+// slotDepth is how many segments a slot has below its machine's leases.
+const slotDepth = 3
 
 // journal has the leases that were written behind base, in order of that and by endpoint, so that what changed on one since then is known
 // without asking.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/store/storetest"
 )
+
+const someMachine ajar.ID = "/subscriptions/s/resourceGroups/leases/providers/Microsoft.Compute/virtualMachines/leases"
 
 // What one replica has in mind is gone as soon as the other has written, be it a document, a deletion or a due mark.
 func TestReplicasForgetWhatAnotherChanged(t *testing.T) {
@@ -26,7 +29,7 @@ func TestReplicasForgetWhatAnotherChanged(t *testing.T) {
 		}
 	}
 	put := func(d ajar.Doc) func(ajar.Tx) error { return func(tx ajar.Tx) error { return tx.Put(d) } }
-	slot := &ajar.Lease{ID: "l1", Target: "/subscriptions/s/vm", Endpoint: "e", Requester: "p", State: ajar.Opening, End: now.Add(time.Hour),
+	slot := &ajar.Lease{ID: "l1", Target: someMachine, Endpoint: "e", Requester: "p", State: ajar.Opening, End: now.Add(time.Hour),
 		Sources: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}}
 	seen := func(s *Store) (n int) {
 		must(s, func(tx ajar.Tx) error {
@@ -143,6 +146,73 @@ func TestEventsAloneSurviveARefusal(t *testing.T) {
 		}
 		if v, err := VerifyLog(t.Context(), s, nil, 0); err != nil || v.Last != 1 {
 			t.Errorf("%s: %+v, %v", name, v, err)
+		}
+	}
+}
+
+// An Update that asks the database twice, and in between writes again what another of its batch wrote first, is run once.
+func TestQuestionsBetweenWritesCostNothing(t *testing.T) {
+	for name, dsn := range dsns(t) {
+		s := mustOpen(t, dsn)
+		runs := 0
+		errs := behindOne(t, s, putLease("a"), func(tx ajar.Tx) error {
+			runs++
+			l, err := ajar.Get[ajar.Lease](tx, "a")
+			for range 3 {
+				_, e := tx.Count(ajar.KindLease, ajar.Filter{})
+				err = errors.Join(err, e, tx.Put(l))
+			}
+			return err
+		})
+		if errors.Join(errs...) != nil || runs != 1 {
+			t.Errorf("%s: %d runs, %v", name, runs, errs)
+		}
+	}
+}
+
+// Words that stand for leases may also be names; what lies below them is found.
+func TestMachinesCalledLikeLeases(t *testing.T) {
+	s := mustOpen(t, dsns(t)["sqlite"])
+	l := &ajar.Lease{ID: "l", Target: someMachine, Endpoint: "e", Requester: "p", State: ajar.Open, End: time.Now(), Flow: ajar.Flow{Port: ajar.Port{Number: 22}},
+		Sources: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}}
+	if err := s.Update(t.Context(), func(tx ajar.Tx) error { return tx.Put(l) }); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Update(t.Context(), func(at ajar.Tx) error {
+		for scope := l.Slot(); scope != "/subscriptions"; scope = scope[:strings.LastIndexByte(string(scope), '/')] {
+			ls, _, err := ajar.List[ajar.Lease](at, ajar.Filter{Scope: scope})
+			if err != nil || len(ls) != 1 {
+				t.Errorf("%d leases at %s, %v", len(ls), scope, err)
+			}
+		}
+		free, err := at.(*tx).slotIsFree(ajar.ID(strings.Replace(string(l.Slot()), "/22/", "/23/", 1)))
+		if !free {
+			t.Error("a slot that nobody has is not known to be free")
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// What is remembered stays within its bound also where documents grow.
+func TestGrownDocumentsCountAsTheyAre(t *testing.T) {
+	g := generations[int, []byte]{most: 1000}
+	g.clear()
+	for n := range 100 {
+		for i := range 20 {
+			g.put(i, make([]byte, n), n)
+			if i == 7 {
+				g.drop(i)
+			}
+		}
+		held := 0
+		for _, w := range g.young {
+			held += len(w.v)
+		}
+		if held != g.weight || held > g.most {
+			t.Fatalf("%d bytes are held, %d counted, at most %d wanted", held, g.weight, g.most)
 		}
 	}
 }

@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) ajar.Store) {
 		"HostileEventsAreLogged":      testHostileEvents,
 		"BatchesAreChained":           testChain,
 		"AgreesWithAModel":            testModel,
+		"HistoriesAreSerial":          func(_ *testing.T, s *suite) { History(s, s.s) },
 		"ManyEndpointsPageInNextDue":  testNextDueMany,
 		"ListOfManyPagesGivesAllOnce": testLongList,
 	} {
