@@ -139,8 +139,8 @@ func TestActivityLogOfARefusal(t *testing.T) {
 	if m := all[0].Properties["statusMessage"]; !strings.HasPrefix(m, `{"error":{"code":"JitAccessRequestNotSubset","message":"The given access request is not a subset of policy '`) {
 		t.Errorf("%s", m)
 	}
-	if all[0].Properties["port"] != "23/*" && all[0].Properties["port"] != "23/" && all[0].Properties["port"] != "23" {
-		t.Errorf("the refused port is %q", all[0].Properties["port"])
+	if all[0].Properties["machine"] != "vm1" || all[0].Properties["source"] != "192.0.2.7/32" {
+		t.Errorf("what was refused: %v", all[0].Properties)
 	}
 	if all[1].Authorization.Role != "" || all[1].Level != "Error" || all[1].Caller != "mallory" {
 		t.Errorf("%+v", all[1])

@@ -35,7 +35,7 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 		}
 		t.event.Request = q.ID
 		if err := t.fill(&q, p, r.Asks); err != nil {
-			t.detail("asks", describe(r.Asks, t.now))
+			t.asked(&q, r.Asks)
 			return err
 		}
 		t.detail("asks", describe(q.Asks, t.now))
@@ -66,6 +66,15 @@ func (b *Broker) Initiate(ctx context.Context, who ajar.Caller, r ajar.Request) 
 		return nil, err
 	}
 	return out, nil
+}
+
+// asked keeps what was asked for in the event of its refusal: with the sources and protocols that were filled in, as far
+// as that went.
+func (t *txn) asked(q *ajar.Request, asks []ajar.Ask) {
+	if len(q.Asks) > 0 {
+		asks = q.Asks
+	}
+	t.detail("asks", describe(asks, t.now))
 }
 
 // maxPending bounds what one principal can leave waiting for other people.
