@@ -20,8 +20,9 @@ var pages = parsePages()
 
 func parsePages() map[string]*template.Template {
 	frame := template.Must(template.New("frame.html").Funcs(template.FuncMap{
-		"when": func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
-		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"when":  func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") },
+		"agent": agentName,
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}).ParseFS(files, "templates/frame.html"))
 	all := map[string]*template.Template{}
 	list, err := files.ReadDir("templates")
@@ -135,6 +136,27 @@ func (v *visit) write(status int, name string, p page) {
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, status int, text string) {
 	v := s.visit(w, r)
 	v.show(status, "error", page{Title: "That did not work", Data: sentence(text)})
+}
+
+// agentName is a browser's own description in the words of people.
+func agentName(agent string) string {
+	find := func(table []string) string {
+		for i := 0; i < len(table); i += 2 {
+			if strings.Contains(agent, table[i]) {
+				return table[i+1]
+			}
+		}
+		return ""
+	}
+	name := find([]string{"Firefox/", "Firefox", "Edg/", "Edge", "OPR/", "Opera", "Chrome/", "Chrome", "CriOS/", "Chrome", "FxiOS/", "Firefox", "Safari/", "Safari"})
+	on := find([]string{"Android", "Android", "iPhone", "iPhone", "iPad", "iPad", "Windows", "Windows", "Mac OS X", "macOS", "CrOS", "ChromeOS", "Linux", "Linux"})
+	switch {
+	case name == "":
+		return clip(agent, 60)
+	case on == "":
+		return name
+	}
+	return name + " on " + on
 }
 
 // sentence is text as a person reads it.
