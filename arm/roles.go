@@ -54,6 +54,7 @@ type assignmentBody struct {
 	RoleName      string             `json:"roleName,omitempty"`
 	Scope         string             `json:"scope"`
 	Description   string             `json:"description,omitempty"`
+	Condition     *string            `json:"condition,omitempty"` // absent in = as it is, "" in = none
 	Created       *time.Time         `json:"created,omitempty"`
 }
 
@@ -147,6 +148,9 @@ func (s *Server) showAssignment(ctx context.Context, c *call, a *ajar.RoleAssign
 		ID: a.ID, Principal: string(a.Principal), PrincipalKind: a.PrincipalKind, Role: string(a.Role), Scope: string(a.Scope),
 		Description: a.Description, Created: rfc(a.Created),
 	}
+	if a.Condition != "" {
+		b.Condition = &a.Condition
+	}
 	who := c.who
 	who.Doing = "" // it is done
 	if _, ok := names[b.Principal]; !ok {
@@ -224,7 +228,10 @@ func (s *Server) putAssignment(ctx context.Context, c *call, in assignmentBody) 
 	if id := c.value("id"); id != "" {
 		a.ID = id
 	}
-	put, err := s.Broker.PutRoleAssignment(ctx, c.who, a)
+	if in.Condition != nil {
+		a.Condition = *in.Condition
+	}
+	put, _, err := s.Broker.Assign(ctx, c.who, a, broker.AssignOptions{KeepCondition: in.Condition == nil})
 	if err != nil {
 		return nil, err
 	}

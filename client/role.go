@@ -39,6 +39,7 @@ type Assignment struct {
 	RoleName      string             `json:"roleName,omitempty"`
 	Scope         ajar.ID            `json:"scope"`
 	Description   string             `json:"description,omitempty"`
+	Condition     string             `json:"condition,omitempty"` // in Azure's language; "" = always, or as it was
 	Created       time.Time          `json:"created,omitzero"`
 }
 

@@ -86,8 +86,10 @@ func roleShowCmd(a *app) *cobra.Command {
 }
 
 func roleAssignCmd(a *app) *cobra.Command {
-	var scope, description string
+	var scope, description, condition string
 	c := command("assign ROLE WHO", "give a role to a person, group or service principal", `  ajar role assign "Just-in-time Requester" anna --scope web1
+  ajar role assign "Just-in-time Requester" ops --scope web1 --if \
+    "!(ActionMatches{'*/initiate/action'}) OR @Request[Ajar.Access/requests:Port] NumericEquals 22"
   ajar role assign Owner admins --scope /`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
 		c, _, err := a.client()
 		if err != nil {
@@ -97,7 +99,7 @@ func roleAssignCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		x, err := c.Assign(ctx, client.Assignment{Role: ajar.RoleID(args[0]), Principal: ajar.PrincipalID(args[1]), Scope: in, Description: description})
+		x, err := c.Assign(ctx, client.Assignment{Role: ajar.RoleID(args[0]), Principal: ajar.PrincipalID(args[1]), Scope: in, Description: description, Condition: condition})
 		if err != nil {
 			return err
 		}
@@ -105,6 +107,7 @@ func roleAssignCmd(a *app) *cobra.Command {
 	})
 	c.Flags().StringVar(&scope, "scope", "", "where: an ID, a machine, or / for everywhere")
 	c.Flags().StringVar(&description, "description", "", "why")
+	c.Flags().StringVar(&condition, "if", "", "condition under which it counts, in Azure's language; docs/azure.md lists what it can ask")
 	_ = c.MarkFlagRequired("scope") // the flag was just made
 	return c
 }
