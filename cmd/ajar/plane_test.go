@@ -121,7 +121,12 @@ func lab(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Put(&ajar.Credential{ID: uuid.NewString(), Principal: r.people["anna"].Principal, Kind: ajar.Password, Hash: hash, Created: r.Now()})
+	r.person("fred") // who has a second factor, and this recovery code
+	for _, name := range []string{"anna", "fred"} {
+		r.Put(&ajar.Credential{ID: uuid.NewString(), Principal: r.people[name].Principal, Kind: ajar.Password, Hash: hash, Created: r.Now()})
+	}
+	r.Put(&ajar.Factor{ID: uuid.NewString(), Principal: r.people["fred"].Principal, Kind: ajar.Passkey, Name: "key", Handle: "h"})
+	r.Put(&ajar.Factor{ID: uuid.NewString(), Principal: r.people["fred"].Principal, Kind: ajar.Recovery, Name: "codes", Hashes: []string{authn.HashSecret("recovery aaaabbbbccccdddd")}})
 	return r
 }
 
