@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,5 +171,31 @@ func TestGuessedCodesLockNobodyElseOut(t *testing.T) {
 	}
 	if err := d.replica().enter("anna", "", home); !errors.Is(err, ajar.Unauthenticated) {
 		t.Errorf("replica: %v", err)
+	}
+}
+
+// TestCodeIsTakenOnceAtTheSameTime, on two replicas.
+func TestCodeIsTakenOnceAtTheSameTime(t *testing.T) {
+	d := newDoor(t)
+	_, secret, _ := d.guarded("anna")
+	far := d.replica()
+	far.Vault = d.Vault
+	code := TOTPCode(secret, d.clock.now())
+	var wait sync.WaitGroup
+	var in atomic.Int32
+	for i := range 8 {
+		wait.Go(func() {
+			at := d
+			if i%2 == 1 {
+				at = far
+			}
+			if at.enter("anna", code, netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}).String()) == nil {
+				in.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	if n := in.Load(); n != 1 {
+		t.Errorf("%d of 8 got in by one code", n)
 	}
 }

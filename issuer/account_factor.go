@@ -82,7 +82,7 @@ func (s *Server) renameFactor(v *visit) {
 	v.redirect("/account", "done", "renamed")
 }
 
-// removeFactor removes one; the last only where none is required.
+// removeFactor removes one. Where one is required and it was the last, the next sign-in takes making another.
 func (s *Server) removeFactor(v *visit) {
 	f := s.factor(v, v.r.PostForm.Get("id"))
 	if f == nil {
