@@ -21,11 +21,13 @@ import (
 
 // A person signs the command line in from a browser elsewhere, on pages that work without JavaScript.
 func TestAzureCLIDeviceCode(t *testing.T) {
+	t.Parallel()
 	w := shared(t)
 	w.addPerson(t, "dora", "Just-in-time Requester")
 	a := newAZ(t, w)
 	a.register(t)
 	t.Run("allowed", func(t *testing.T) {
+		t.Parallel()
 		out, errs, err := a.copy(t).deviceLogin(t, "allow")
 		if err != nil {
 			t.Fatalf("%v\n%s", err, errs)
@@ -39,6 +41,7 @@ func TestAzureCLIDeviceCode(t *testing.T) {
 		}
 	})
 	t.Run("turned away", func(t *testing.T) {
+		t.Parallel()
 		if out, errs, err := a.copy(t).deviceLogin(t, "deny"); err == nil || !strings.Contains(errs, "the person said no") {
 			t.Errorf("%v\n%s%s", err, out, errs)
 		}

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,14 +29,11 @@ const password = "a long way to Tipperary, it is"
 // addPerson makes somebody who has a role over the lab's group.
 func (w *world) addPerson(t *testing.T, name, role string) ajar.PrincipalID {
 	t.Helper()
-	p, err := w.admin.CreatePrincipal(t.Context(), client.Principal{Kind: ajar.User, Name: name}, password)
-	if err != nil {
+	id := w.addPersonAlone(t, name)
+	if _, err := w.admin.Assign(t.Context(), client.Assignment{Principal: id, Role: ajar.RoleID(role), Scope: lab.Group}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.admin.Assign(t.Context(), client.Assignment{Principal: p.ID, Role: ajar.RoleID(role), Scope: lab.Group}); err != nil {
-		t.Fatal(err)
-	}
-	return p.ID
+	return id
 }
 
 // addCertificate makes a key and a certificate, registers it, and returns the file that holds both.
@@ -89,4 +87,23 @@ func payload(t *testing.T, token string, into any) {
 	if err := json.Unmarshal(b, into); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// addPersonAlone makes somebody who has no role.
+func (w *world) addPersonAlone(t *testing.T, name string) ajar.PrincipalID {
+	t.Helper()
+	p, err := w.admin.CreatePrincipal(t.Context(), client.Principal{Kind: ajar.User, Name: name}, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.ID
+}
+
+// tokenOfPerson is what somebody gets who gives the name and password to a program of Microsoft's.
+func (w *world) tokenOfPerson(t *testing.T, name string) string {
+	t.Helper()
+	resp, err := w.http.PostForm(w.url+"/adfs/oauth2/v2.0/token", url.Values{
+		"grant_type": {"password"}, "client_id": {"1950a258-227b-4e31-a9cf-717495945fc2"}, "username": {name}, "password": {password}, "scope": {w.url + "/.default"},
+	})
+	return tokenOf(t, resp, err)
 }
