@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/store/storetest"
@@ -215,4 +216,22 @@ func TestGrownDocumentsCountAsTheyAre(t *testing.T) {
 			t.Fatalf("%d bytes are held, %d counted, at most %d wanted", held, g.weight, g.most)
 		}
 	}
+}
+
+// A replica that moves no counters would have the others work with what is no longer so.
+func TestReplicasOfAnotherVersionAreRefused(t *testing.T) {
+	dsn := storetest.StartPostgres(t)
+	mustOpen(t, dsn)
+	mustOpen(t, dsn) // which is of the same
+	old, err := pgx.Connect(t.Context(), dsn+"&application_name=ajar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), dsn, Options{}); !errors.Is(err, ajar.Unavailable) || !strings.Contains(err.Error(), "another version") {
+		t.Errorf("got %v, want Unavailable", err)
+	}
+	if err := old.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, dsn)
 }

@@ -2,10 +2,12 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/ajar-access/ajar"
 	"github.com/jackc/pgx/v5"
@@ -28,6 +30,14 @@ const (
 	migrationLock = 0x616a6172_0002
 )
 
+// replicaName is what our sessions are called at the server. Its number moves when replicas cannot work beside those of
+// the version before, together with a migration, by which those cannot be started any longer. 2: every write moves the
+// counters, by which the others know that what they remember is out of date.
+const replicaName = "ajar/2"
+
+// How long the sessions of a replica that was stopped a moment ago may take to go.
+const replicaPatience = 3 * time.Second
+
 // The oldest server that the tests run on.
 const postgresOldest = 150000
 
@@ -37,7 +47,7 @@ func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*postgresD
 		return nil, ajar.Because(ajar.Invalid, err, "the PostgreSQL address cannot be read; it looks like postgres://user@host:5432/name")
 	}
 	params := pc.ConnConfig.RuntimeParams
-	params["application_name"] = "ajar"
+	params["application_name"] = replicaName
 	// A replica that freezes inside a write transaction holds up all others; the server ends it.
 	params["idle_in_transaction_session_timeout"] = "15000"
 	db := &postgresDB{config: pc.ConnConfig}
@@ -77,7 +87,32 @@ func (db *postgresDB) prepare(ctx context.Context, log *slog.Logger) (err error)
 		_, e := c.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", int64(migrationLock))
 		err = errors.Join(err, e)
 	}()
+	if err := mustBeAlike(ctx, c); err != nil {
+		return err
+	}
 	return migrate(ctx, pool, postgresDialect, log)
+}
+
+// mustBeAlike refuses to work beside replicas of a version that ours cannot.
+func mustBeAlike(ctx context.Context, c *sql.Conn) error {
+	const q = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> $1
+		AND (application_name = 'ajar' OR application_name LIKE 'ajar/%')`
+	tick := time.NewTicker(replicaPatience / 30)
+	defer tick.Stop()
+	for end := time.Now().Add(replicaPatience); ; {
+		n := 0
+		if err := c.QueryRowContext(ctx, q, replicaName).Scan(&n); err != nil || n == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return ajar.Errorf(ajar.Unavailable, "a replica of another version works with the database and would not see what this one writes, nor this one what that one does; stop all of them first (pg_stat_activity has its %d sessions)", n)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 func (db *postgresDB) dialect() *dialect { return postgresDialect }
