@@ -119,12 +119,13 @@ func (s *Server) armPermissions(ctx context.Context, c *call, _ nothing) (l list
 
 type classicBody struct{}
 
-// classicAdministrators are of a time before roles; whoever may know of the subscription learns that there are none.
+// classicAdministrators are of a time before roles; whoever may read the subscription learns that there are none.
 func (s *Server) classicAdministrators(ctx context.Context, c *call, _ nothing) (l list[classicBody], err error) {
-	if _, err := c.scopeOf(); err != nil {
+	sub, err := c.scopeOf()
+	if err != nil {
 		return l, err
 	}
-	if _, err := s.Broker.Subscription(ctx, c.who, c.value("s")); err != nil {
+	if err := s.Broker.May(ctx, c.who, ajar.SubscriptionRead, sub); err != nil {
 		return l, err
 	}
 	return list[classicBody]{Value: []classicBody{}}, nil
