@@ -3,6 +3,7 @@ package issuer
 import (
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // metadata is what a client learns of an issuer (OpenID Connect Discovery 1.0, RFC 8414).
@@ -101,6 +102,22 @@ func (s *Server) instance(w http.ResponseWriter, _ *http.Request, f form) {
 			{"preferred_network": s.host(), "preferred_cache": s.host(), "aliases": []string{s.host()}},
 		},
 	})
+}
+
+// trustedRealm is the relation that .NET's library looks for.
+const trustedRealm = "http://schemas.microsoft.com/rel/trusted-realm"
+
+// webfinger answers what .NET's library, and so PowerShell, asks before it trusts an authority that looks like ADFS: whether
+// that host is one of this realm's. It asks at port 443.
+func (s *Server) webfinger(w http.ResponseWriter, r *http.Request, _ form) {
+	resource := r.URL.Query().Get("resource")
+	asked, err := url.Parse(resource)
+	own, _ := url.Parse(s.PublicURL) //nolint:errcheck // it was read at the start
+	if err != nil || own == nil || asked.Scheme != "https" || !strings.EqualFold(asked.Hostname(), own.Hostname()) {
+		s.fail(w, r, fault(http.StatusNotFound, "invalid_request", 900144, "nothing is known here of %.200q", resource))
+		return
+	}
+	reply(w, http.StatusOK, map[string]any{"subject": resource, "links": []map[string]string{{"rel": trustedRealm, "href": resource}}})
 }
 
 // realm answers what libraries ask before they send a password: every name is at home here, whether or not it exists.

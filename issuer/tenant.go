@@ -59,6 +59,7 @@ type endpoint func(s *Server, w http.ResponseWriter, r *http.Request, f form)
 var endpoints = map[string]map[string]endpoint{
 	"/.well-known/openid-configuration":      {http.MethodGet: (*Server).discovery},
 	"/v2.0/.well-known/openid-configuration": {http.MethodGet: (*Server).discovery},
+	"/.well-known/webfinger":                 {http.MethodGet: (*Server).webfinger},
 	"/discovery/v2.0/keys":                   {http.MethodGet: (*Server).jwks},
 	"/discovery/keys":                        {http.MethodGet: (*Server).jwks},
 	"/discovery/instance":                    {http.MethodGet: (*Server).instance},

@@ -50,6 +50,13 @@ func TestDiscoveryInBothForms(t *testing.T) {
 	if h := g.get("/common/discovery/instance?api-version=1.1&authorization_endpoint=x"); h.fields["tenant_discovery_endpoint"] != publicURL+"/"+tenantID+"/v2.0/.well-known/openid-configuration" {
 		t.Errorf("instance discovery: %s", h.body)
 	}
+	const realm = "rel=http://schemas.microsoft.com/rel/trusted-realm&resource=https://"
+	for _, at := range []string{"/.well-known/webfinger?", "/adfs/.well-known/webfinger?"} {
+		if h := g.get(at + realm + "plane.example.org"); !strings.Contains(h.body, `"href":"https://plane.example.org"`) || h.status != http.StatusOK {
+			t.Errorf("%s: %d %s", at, h.status, h.body)
+		}
+		g.get(at+realm+"evil.example").refusedAs(t, "another realm", http.StatusNotFound, "invalid_request")
+	}
 	if h := g.get("/common/userrealm/alice@example.org?api-version=1.0"); h.fields["account_type"] != "Managed" {
 		t.Errorf("realm: %s", h.body)
 	}
