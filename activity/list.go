@@ -76,6 +76,10 @@ func (p Plane) List(q Query, read func(ajar.EventFilter) ([]*ajar.Event, error))
 			return nil, "", err
 		}
 		for _, e := range events {
+			if !q.Filter.may(e) {
+				below = 2 * e.Pos
+				continue
+			}
 			for _, r := range p.Records(e) {
 				if below != 0 && r.number >= below {
 					continue
@@ -105,7 +109,7 @@ func (q *Query) events(at ajar.ID) ajar.EventFilter {
 	if at != ajar.Root {
 		f.Scope = at
 	}
-	if len(q.Filter.Operations) == 1 {
+	if len(q.Filter.Operations) == 1 && strings.Contains(q.Filter.Operations[0], "/") { // and not as people read it
 		f.Action = ajar.Action(q.Filter.Operations[0])
 	}
 	refused := func(list []string, word string) bool {
@@ -132,6 +136,22 @@ func byRequest(f ajar.EventFilter, read func(ajar.EventFilter) ([]*ajar.Event, e
 func (f *Filter) looks() bool {
 	return f.Corr != "" || f.Caller != "" || f.Group != "" || len(f.Providers)+len(f.Types)+len(f.Operations)+len(f.Statuses)+len(f.SubStatuses)+
 		len(f.Levels)+len(f.Categories)+len(f.Names)+len(f.IDs) > 0
+}
+
+// may reports whether f can select records of e, so that they are not made for nothing.
+func (f *Filter) may(e *ajar.Event) bool {
+	fold := strings.EqualFold
+	switch {
+	case f.Caller != "" && !fold(f.Caller, e.Name) && !fold(f.Caller, string(e.Caller)) && !(e.Name == "" && fold(f.Caller, ajar.Plane.Name)),
+		f.Group != "" && !fold(f.Group, e.Scope.ResourceGroup()):
+		return false
+	case len(f.Operations) > 0:
+		return slices.ContainsFunc(f.Operations, func(a string) bool { return fold(a, string(e.Action)) || fold(a, operation(e.Action)) })
+	case len(f.Providers) > 0:
+		provider, _, _ := strings.Cut(string(e.Action), "/")
+		return slices.ContainsFunc(f.Providers, func(want string) bool { return fold(want, provider) })
+	}
+	return true
 }
 
 // keeps reports whether f selects r. Times and scopes have selected already, but for a group of any subscription.

@@ -105,7 +105,8 @@ func TestFiltersUseTheIndex(t *testing.T) {
 		"resourceGroupName eq 'g'":                               {Scope: "/subscriptions/s/resourceGroups/g"},
 		"resourceUri eq '/subscriptions/S/resourceGroups/g/x/y'": {Scope: "/subscriptions/S/resourceGroups/g/x/y"},
 		"correlationId eq 'c'":                                   {Scope: "/subscriptions/s", Corr: "c"},
-		"operations eq 'x'":                                      {Scope: "/subscriptions/s", Action: "x"},
+		"operations eq 'x/y'":                                    {Scope: "/subscriptions/s", Action: "x/y"},
+		"operations eq 'Initiate JIT Network Access Policy'":     {Scope: "/subscriptions/s"},
 		"operations eq 'x,y'":                                    {Scope: "/subscriptions/s"},
 		"eventTimestamp ge 2026-11-20":                           {Scope: "/subscriptions/s", Since: at("2026-11-20T00:00:00Z")},
 	} {

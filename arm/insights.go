@@ -53,11 +53,14 @@ func (s *Server) activityLog(ctx context.Context, c *call, _ nothing) (l list[*a
 	return each(c, all, next, func(r *activity.Record) *activity.Record { return r }), nil
 }
 
-// callerNamed is the id of somebody who is there and whom the caller may look up; "" otherwise, and then records are
-// looked through for the name.
+// guidForm is an object id, also of somebody who is gone.
+var guidForm = subscriptionForm
+
+// callerNamed is the id of somebody who is there and whom the caller may look up, or of whom name is the id; "" otherwise,
+// and then records are looked through for the name.
 func (s *Server) callerNamed(ctx context.Context, who ajar.Caller, name string) (ajar.PrincipalID, error) {
-	if name == "" {
-		return "", nil
+	if name == "" || guidForm.MatchString(name) {
+		return ajar.PrincipalID(name), nil
 	}
 	p, err := s.Broker.Principal(ctx, who, name)
 	switch {

@@ -166,6 +166,7 @@ func TestActivityLogFilters(t *testing.T) {
 		times + " AND Caller EQ 'BOB' and status eq 'Started,Succeeded'",
 		times + " and operations eq 'microsoft.security/locations/jitnetworkaccesspolicies/delete'",
 		fmt.Sprintf("eventTimestamp ge '%s' and eventTimestamp le '%s' and eventChannels eq 'Admin, Operation' and levels eq 'Critical,Error,Warning,Informational' and caller eq 'bob'", began.Add(-time.Hour).Format(time.RFC3339Nano), began.Add(time.Hour).Format(time.RFC3339Nano)),
+		times + " and operations eq 'Delete JIT Network Access Policy'",
 		times + " and resourceUri eq '" + string(ajartest.PolicyID("default")) + "' and caller eq 'bob'",
 		times + " and resourceId eq '" + strings.ToUpper(string(ajartest.PolicyID("default"))) + "' and caller eq bob",
 		times + " and resourceGroupName eq 'LAB' and caller eq 'bob'",
