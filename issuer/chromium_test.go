@@ -169,106 +169,142 @@ func (b *tab) authenticator() {
 // TestInABrowser does with chromium what people do.
 func TestInABrowser(t *testing.T) {
 	chrome := chromium(t)
-	t.Run("signing in without scripts", func(t *testing.T) {
-		b := newTab(t, chrome)
-		b.newPerson("alice")
-		tell(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-		b.open("/device?user_code=BCDF-GHJK")
-		b.sees("Sign in")
-		b.run(b.typed("name", "alice"), b.typed("password", "wrong wrong wrong"), press("Sign in"), chromedp.WaitVisible(chromedp.CSS("#problem")))
-		b.run(b.typed("password", personal), press("Sign in"))
-		b.sees("Sign in on a device")
-		b.open("/signout")
-		b.run(press("Sign out"))
-		b.sees("Sign in")
-		b.open("/account")
-		b.sees("Sign in")
-	})
-	t.Run("an authenticator app", func(t *testing.T) {
-		b := newTab(t, chrome)
-		b.newPerson("alice")
-		b.signIn("alice")
-		b.sees("Your account")
-		b.open("/account/factor")
-		u, err := url.Parse(read(b, chromedp.AttributeValue(chromedp.CSS(`a[href^="otpauth:"]`), "href", chromedp.NodeReady)).Value)
-		fatal(t, err)
-		secret := fromBase32(t, u.Query().Get("secret"))
-		b.run(b.typed("code", authn.TOTPCode(secret, b.now())), press("Set up the app"))
-		b.sees("Your account")
-		b.step(time.Minute)
-		b.signIn("alice")
-		b.sees("One more step")
-		b.run(b.typed("code", authn.TOTPCode(secret, b.now())), press("Go on"))
-		b.sees("Your account")
-	})
-	t.Run("a passkey", func(t *testing.T) {
-		b := newTab(t, chrome)
-		alice := b.newPerson("alice")
-		b.authenticator()
-		b.signIn("alice")
-		b.sees("Your account")
-		b.open("/account/factor")
-		b.run(b.typed("pkname", "laptop"), press("Register a passkey"))
-		b.sees("Your account")
-		b.run(chromedp.WaitVisible(`//strong[.="laptop"]`))
-		b.open("/account/factor") // the same cannot be registered twice
-		b.run(press("Register a passkey"), chromedp.WaitVisible(`//p[@role="alert"][contains(., "registered already")]`))
-		b.open("/signout")
-		b.run(press("Sign out"))
-		b.sees("Sign in")
-		b.run(press("Sign in with a passkey"))
-		b.sees("Your account")
-		if accepted, _ := b.signIns(); accepted[0].Caller != alice.ID || accepted[0].Details["credential"] != "passkey" {
-			t.Errorf("recorded: %+v", accepted[0])
-		}
-		b.signIn("alice")
-		b.sees("One more step")
-		b.run(press("Use your passkey"))
-		b.sees("Your account")
-		if accepted, _ := b.signIns(); accepted[0].Details["credential"] != "password" || accepted[0].Details["factor"] != "passkey" || accepted[0].Details["name"] != "laptop" {
-			t.Errorf("recorded: %+v", accepted[0])
-		}
-	})
-	t.Run("a device", func(t *testing.T) {
-		b := newTab(t, chrome)
-		b.newPerson("alice")
-		h := b.post("/organizations/oauth2/v2.0/devicecode", "client_id", OwnClient, "scope", b.at+"/.default")
-		b.open("/device?user_code=" + h.fields["user_code"].(string))
-		b.run(b.typed("name", "alice"), b.typed("password", personal), press("Sign in"))
-		b.sees("Sign in on a device")
-		b.run(press("Go on"))
-		b.sees("Let Ajar sign in?")
-		b.run(press("Yes, sign it in"))
-		b.sees("The device is signed in")
-		b.step(pollEvery)
-		b.post("/organizations/oauth2/v2.0/token", "client_id", OwnClient, "grant_type", "urn:ietf:params:oauth:grant-type:device_code", "device_code", h.fields["device_code"].(string)).must(t)
-	})
-	t.Run("a program on this computer", func(t *testing.T) {
-		b := newTab(t, chrome)
-		b.newPerson("alice")
-		got := make(chan string, 1)
-		program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/" {
-				select {
-				case got <- r.URL.RawQuery:
-				default:
-				}
+	for _, do := range []struct {
+		what string
+		do   func(*tab)
+	}{
+		{"signing in without scripts", withoutScripts},
+		{"signing in with the keyboard", byKeyboard},
+		{"an authenticator app", byApp},
+		{"a passkey", byPasskey},
+		{"a device", forADevice},
+		{"a program on this computer", forAProgram},
+		{"how every page looks", looks},
+	} {
+		t.Run(do.what, func(t *testing.T) { do.do(newTab(t, chrome)) })
+	}
+}
+
+func withoutScripts(b *tab) {
+	b.newPerson("alice")
+	tell(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	b.open("/device?user_code=BCDF-GHJK")
+	b.sees("Sign in")
+	b.run(b.typed("name", "alice"), b.typed("password", "wrong wrong wrong"), press("Sign in"), chromedp.WaitVisible(chromedp.CSS("#problem")))
+	b.run(b.typed("password", personal), press("Sign in"))
+	b.sees("Sign in on a device")
+	b.open("/signout")
+	b.run(press("Sign out"))
+	b.sees("Sign in")
+	b.open("/account")
+	b.sees("Sign in")
+}
+
+func byApp(b *tab) {
+	b.newPerson("alice")
+	b.signIn("alice")
+	b.sees("Your account")
+	b.open("/account/factor")
+	u, err := url.Parse(read(b, chromedp.AttributeValue(chromedp.CSS(`a[href^="otpauth:"]`), "href", chromedp.NodeReady)).Value)
+	fatal(b.t, err)
+	secret := fromBase32(b.t, u.Query().Get("secret"))
+	b.run(b.typed("code", authn.TOTPCode(secret, b.now())), press("Set up the app"))
+	b.sees("Your account")
+	b.step(time.Minute)
+	b.signIn("alice")
+	b.sees("One more step")
+	b.run(b.typed("code", authn.TOTPCode(secret, b.now())), press("Go on"))
+	b.sees("Your account")
+}
+
+func byPasskey(b *tab) {
+	alice := b.newPerson("alice")
+	b.authenticator()
+	b.signIn("alice")
+	b.sees("Your account")
+	b.open("/account/factor")
+	b.run(b.typed("pkname", "laptop"), press("Register a passkey"))
+	b.sees("Your account")
+	b.run(chromedp.WaitVisible(`//strong[.="laptop"]`))
+	b.open("/account/factor") // the same cannot be registered twice
+	b.run(press("Register a passkey"), chromedp.WaitVisible(`//p[@role="alert"][contains(., "registered already")]`))
+	b.open("/signout")
+	b.run(press("Sign out"))
+	b.sees("Sign in")
+	b.run(press("Sign in with a passkey"))
+	b.sees("Your account")
+	if accepted, _ := b.signIns(); accepted[0].Caller != alice.ID || accepted[0].Details["credential"] != "passkey" {
+		b.t.Errorf("recorded: %+v", accepted[0])
+	}
+	b.signIn("alice")
+	b.sees("One more step")
+	b.run(press("Use your passkey"))
+	b.sees("Your account")
+	if accepted, _ := b.signIns(); accepted[0].Details["credential"] != "password" || accepted[0].Details["factor"] != "passkey" || accepted[0].Details["name"] != "laptop" {
+		b.t.Errorf("recorded: %+v", accepted[0])
+	}
+}
+
+func forADevice(b *tab) {
+	b.newPerson("alice")
+	h := b.post("/organizations/oauth2/v2.0/devicecode", "client_id", OwnClient, "scope", b.at+"/.default")
+	b.open("/device?user_code=" + h.fields["user_code"].(string))
+	b.run(b.typed("name", "alice"), b.typed("password", personal), press("Sign in"))
+	b.sees("Sign in on a device")
+	b.run(press("Go on"))
+	b.sees("Let Ajar sign in?")
+	b.run(press("Yes, sign it in"))
+	b.sees("The device is signed in")
+	b.step(pollEvery)
+	b.post("/organizations/oauth2/v2.0/token", "client_id", OwnClient, "grant_type", "urn:ietf:params:oauth:grant-type:device_code", "device_code", h.fields["device_code"].(string)).must(b.t)
+}
+
+func forAProgram(b *tab) {
+	b.newPerson("alice")
+	got := make(chan string, 1)
+	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			select {
+			case got <- r.URL.RawQuery:
+			default:
 			}
-			fmt.Fprint(w, "<h1>the program</h1>")
-		}))
-		t.Cleanup(program.Close)
-		_, challenge := pkce()
-		b.open("/organizations/oauth2/v2.0/authorize?" + form2([]string{"client_id", azureCLI, "response_type", "code", "redirect_uri", program.URL,
-			"scope", b.at + "/.default", "state", "st", "code_challenge", challenge, "code_challenge_method", "S256"}).Encode())
-		b.run(b.typed("name", "alice"), b.typed("password", personal), press("Sign in"))
-		b.sees("Continue to Azure CLI?")
-		b.run(press("Continue"))
-		b.sees("the program")
-		if q, _ := url.ParseQuery(<-got); q.Get("code") == "" || q.Get("state") != "st" {
-			t.Errorf("the program was sent %v", q)
 		}
-	})
-	t.Run("how every page looks", func(t *testing.T) { looks(newTab(t, chrome)) })
+		fmt.Fprint(w, "<h1>the program</h1>")
+	}))
+	b.t.Cleanup(program.Close)
+	_, challenge := pkce()
+	b.open("/organizations/oauth2/v2.0/authorize?" + form2([]string{"client_id", azureCLI, "response_type", "code", "redirect_uri", program.URL,
+		"scope", b.at + "/.default", "state", "st", "code_challenge", challenge, "code_challenge_method", "S256"}).Encode())
+	b.run(b.typed("name", "alice"), b.typed("password", personal), press("Sign in"))
+	b.sees("Continue to Azure CLI?")
+	b.run(press("Continue"))
+	b.sees("the program")
+	if q, _ := url.ParseQuery(<-got); q.Get("code") == "" || q.Get("state") != "st" {
+		b.t.Errorf("the program was sent %v", q)
+	}
+}
+
+// byKeyboard touches no mouse: the first field has the focus, and the order is that of reading.
+func byKeyboard(b *tab) {
+	b.newPerson("alice")
+	b.open("/signin")
+	b.run(chromedp.KeyEvent("alice\t" + personal + "\r"))
+	b.sees("Your account")
+	b.open("/signout")
+	focus := func() string {
+		return read(b, chromedp.Evaluate[string]("document.activeElement.textContent.trim()"))
+	}
+	var order []string
+	for range 4 {
+		b.run(chromedp.KeyEvent("\t"))
+		order = append(order, focus())
+	}
+	if got := strings.Join(order, ", "); got != "alice, Sign out, Sign out, Stay signed in" {
+		b.t.Errorf("the order is %s", got)
+	}
+	b.open("/signout")
+	b.run(chromedp.KeyEvent("\t\t\t\r"))
+	b.sees("Sign in")
 }
 
 // looks visits every page in both widths and both colours: nothing sticks out, and every field says what it is.
@@ -335,6 +371,15 @@ const odd = `(() => {
   const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
   if (new Set(ids).size !== ids.length) out.push("two things have the same id");
   for (const e of document.querySelectorAll("button, .button, input:not([type=hidden])")) { const r = e.getBoundingClientRect(); if (r.width && r.height < 44) out.push("too small to touch: " + (e.textContent || e.name)); }
+  const light = (c) => { const [r, g, b] = c.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const rgb = (c) => c.match(/[\d.]+/g).map(Number);
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c.slice(0, 3); } return [255, 255, 255]; };
+  for (const e of document.querySelectorAll("main *, header *")) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.getClientRects().length) continue;
+    const [a, b] = [light(rgb(getComputedStyle(e).color).slice(0, 3)), light(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) out.push("hard to read, " + ratio.toFixed(1) + ": " + e.textContent.trim().slice(0, 40));
+  }
   if (document.querySelectorAll("h1").length !== 1) out.push("it has not one heading");
   return out;
 })()`
