@@ -174,9 +174,9 @@ func listFacets[B any](ctx context.Context, s *Server, c *call, f broker.Facet, 
 	return each(c, all, next, show), nil
 }
 
-// facet is the machine whose facet the path names.
+// facet is the machine whose facet, or rule of it, the path names.
 func (s *Server) facet(ctx context.Context, c *call, f broker.Facet, has func(*broker.Machine) bool) (*broker.Machine, error) {
-	id, err := c.inGroup(f.Type(), c.value("name"))
+	id, err := c.facetAt(f)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +185,16 @@ func (s *Server) facet(ctx context.Context, c *call, f broker.Facet, has func(*b
 		err = notThere(id)
 	}
 	return m, err
+}
+
+func (c *call) facetAt(f broker.Facet) (ajar.ID, error) {
+	id, err := c.inGroup(f.Type(), c.value("name"))
+	if rule := c.value("rule"); rule != "" && err == nil {
+		if id, err = ajar.ParseID(string(id) + "/securityRules/" + rule); err != nil {
+			err = coded(ajar.Invalid, "InvalidResourceName", "The resource name '%.100s' is invalid.", rule)
+		}
+	}
+	return id, err
 }
 
 // notThere says that a resource is not there, in Azure's words.
@@ -221,14 +231,9 @@ func (s *Server) getPublicAddress(ctx context.Context, c *call, _ nothing) (*pub
 // declineView refuses to write what is only shown.
 func (s *Server) declineView(f broker.Facet, action ajar.Action) func(context.Context, *call, nothing) (nothing, error) {
 	return func(ctx context.Context, c *call, _ nothing) (nothing, error) {
-		id, err := c.inGroup(f.Type(), c.value("name"))
+		id, err := c.facetAt(f)
 		if err != nil {
 			return nothing{}, err
-		}
-		if rule := c.value("rule"); rule != "" {
-			if id, err = ajar.ParseID(string(id) + "/securityRules/" + rule); err != nil {
-				return nothing{}, coded(ajar.Invalid, "InvalidResourceName", "The resource name '%.100s' is invalid.", rule)
-			}
 		}
 		what := "'" + id.Name() + "' shows what the plane knows of its machine and cannot be written. "
 		if strings.Contains(f.Type(), "SecurityGroups") {

@@ -38,14 +38,18 @@ var namespaces = []struct {
 		{"locations/jitNetworkAccessPolicies", true, "2020-01-01 2015-06-01-preview"},
 		{"jitNetworkAccessPolicies", true, "2020-01-01 2015-06-01-preview"},
 		{"assessments", false, "2021-06-01 2020-01-01 2019-01-01-preview"},
+		{"assessmentMetadata", false, "2021-06-01 2020-01-01 2019-01-01-preview"},
+		{"policies", false, "2015-06-01-preview"},
 		{"pricings", false, "2024-01-01 2023-01-01 2022-03-01 2018-06-01"},
 	}},
 	{"Microsoft.Compute", []resourceType{
+		{"locations/virtualMachines", false, "2024-07-01 2023-03-01 2022-11-01 2022-08-01"},
 		{"virtualMachines", true, "2024-07-01 2024-03-01 2023-09-01 2023-03-01 2022-11-01 2022-08-01 2021-11-01 2021-07-01 2020-12-01 2020-06-01 2019-12-01 2019-07-01"},
 	}},
 	{"Microsoft.Network", []resourceType{
 		{"networkInterfaces", true, networkVersions},
 		{"networkSecurityGroups", true, networkVersions},
+		{"networkSecurityGroups/securityRules", false, networkVersions},
 		{"publicIPAddresses", true, networkVersions},
 	}},
 	{"Microsoft.Authorization", []resourceType{
@@ -58,6 +62,9 @@ var namespaces = []struct {
 	}},
 	{"Microsoft.Insights", []resourceType{
 		{"eventtypes", false, "2015-04-01"},
+	}},
+	{"Microsoft.PolicyInsights", []resourceType{
+		{"policyStates", false, "2019-10-01 2018-04-04"},
 	}},
 	{"Microsoft.Management", []resourceType{
 		{"managementGroups", false, "2023-04-01 2021-04-01 2020-05-01 2020-02-01 2018-03-01-preview"},
