@@ -1,6 +1,7 @@
 package enforce
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -175,4 +176,18 @@ func TestPlansAreSmall(t *testing.T) {
 		t.Errorf("plans take %.1f MB", mb)
 	}
 	runtime.KeepAlive(plans)
+}
+
+// What another replica saw go is not in trouble because this one's firewall is out of reach, or is waited for.
+func TestClosedLeasesAreInNoTrouble(t *testing.T) {
+	now := time.Now()
+	for _, err := range []error{errWaits, errors.New("out of reach")} {
+		w := &work{now: now, done: now, err: err, ep: &ajar.Endpoint{Trouble: "out of reach"}}
+		for state, want := range map[ajar.LeaseState]bool{ajar.Closed: false, ajar.Closing: true, ajar.Open: true} {
+			e := &entry{state: state, end: now.Add(-time.Minute).UnixMilli(), stop: now.Add(-time.Minute).UnixMilli(), told: true}
+			if w.needs(e) != want {
+				t.Errorf("%v: a lease that is %s has to be written to: %v, want %v", err, state, !want, want)
+			}
+		}
+	}
 }

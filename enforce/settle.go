@@ -158,8 +158,11 @@ func (w *work) needs(e *entry) bool {
 }
 
 // unsettled reports whether the firewall still has to do something for e. A lease whose live sessions drain is as it
-// should be.
+// should be, and so is one whose rule another replica saw go.
 func (w *work) unsettled(e *entry) bool {
+	if e.state == ajar.Closed {
+		return false
+	}
 	if e.state == ajar.Closing || w.now.UnixMilli() >= e.end {
 		return !e.draining(w.now.UnixMilli())
 	}
