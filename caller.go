@@ -39,7 +39,7 @@ type Caller struct {
 	Name      string
 	Groups    []PrincipalID // what the sign-in vouches for; groups kept here are added by rbac
 	From      netip.Addr    // where the request came from: the connection's address, or a trusted proxy's word
-	Via       string        // arm, web, bastion, local
+	Via       string        // arm, web, oauth, bastion, local
 	Corr      string        // correlation id of the call, kept in its events
 	Doing     string        // the call that would change something; what is refused to be looked up for it is recorded
 	App       string        // the application that the token was given to
