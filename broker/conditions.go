@@ -63,10 +63,23 @@ func (t *txn) asks(r *ajar.Request, asks []ajar.Ask, from time.Time, each func(f
 
 // mayAsk refuses unless the caller, whom might let pass, may initiate every one of asks.
 func (t *txn) mayAsk(r *ajar.Request, asks []ajar.Ask, from time.Time) error {
+	return t.mayAll(ajar.PolicyInitiate, r, asks, from)
+}
+
+// mayAll is mayNow for every one of asks.
+func (t *txn) mayAll(action ajar.Action, r *ajar.Request, asks []ajar.Ask, from time.Time) error {
 	if t.plane || !t.depends {
 		return nil
 	}
-	return t.asks(r, asks, from, func(f rbac.Facts) error { return t.mayNow(ajar.PolicyInitiate, r.Policy, f) })
+	return t.asks(r, asks, from, func(f rbac.Facts) error { return t.mayNow(action, r.Policy, f) })
+}
+
+// mayDecide refuses unless the caller may do action to r, whatever was asked for.
+func (t *txn) mayDecide(action ajar.Action, r *ajar.Request) error {
+	if err := t.might(action, r.Policy); err != nil {
+		return err
+	}
+	return t.mayAll(action, r, r.Asks, t.now)
 }
 
 // theyMay says by what somebody else than the caller, who made r, could make it now with these asks.

@@ -115,6 +115,27 @@ func TestTheConditionHoldsAtTheDecision(t *testing.T) {
 	p.refused(ajar.Conflict, err, "may not any longer", "Port] NumericEquals 23 is not so")
 }
 
+// TestApproversUnderACondition decide what the condition leaves to them.
+func TestApproversUnderACondition(t *testing.T) {
+	p := newPlane(t)
+	p.host(vm(group, "vm1"))
+	_, err := p.b.PutPolicy(ctx, p.owner, ajar.Policy{ID: pol, Machines: []ajar.MachinePolicy{machine(vm(group, "vm1"), port(22, ajar.TCP, approvals(1)), port(3389, ajar.TCP, approvals(1)))}}, broker.PutOptions{})
+	p.must(err)
+	alice, bob := p.requester("alice"), p.user("bob")
+	p.given(bob.Principal, rbac.JITApprover, group, `!(ActionMatches{'*/requests/approve/action'}) OR (@Request[Ajar.Access/requests:Port] NumericEquals 22)`)
+	for port, may := range map[uint16]bool{22: true, 3389: false} {
+		out, err := p.ask(alice, ask(vm(group, "vm1"), port, time.Hour, "203.0.113.9/32"))
+		p.must(err)
+		if _, err = p.b.Approve(ctx, bob, out.Request.ID, ""); may {
+			p.must(err)
+			continue
+		}
+		p.refused(ajar.Forbidden, err, "Port] NumericEquals 22 is not so")
+		_, err = p.b.Deny(ctx, bob, out.Request.ID, "")
+		p.must(err)
+	}
+}
+
 // TestDelegationUnderACondition: an administrator under a condition gives what the condition names, and nothing else.
 func TestDelegationUnderACondition(t *testing.T) {
 	p := newPlane(t)

@@ -234,7 +234,7 @@ func (b *Broker) decide(ctx context.Context, who ajar.Caller, id ajar.RequestID,
 			}
 			t.event.Scope, t.event.Request = r.Policy, r.ID
 			if action != RequestWithdraw {
-				return t.need(action, r.Policy)
+				return t.mayDecide(action, r)
 			}
 			if !t.self(r.Requester) {
 				return &ajar.Error{Kind: ajar.Forbidden, Code: "NotOwnRequest", Msg: "only who asked can withdraw a request; deny it instead"}

@@ -76,3 +76,17 @@ func BenchmarkNew10k(b *testing.B) {
 		New(d).Decide(who, ajar.PolicyRead, ajar.Root)
 	}
 }
+
+// BenchmarkDecide10kConditioned has a condition on everything that the caller holds.
+func BenchmarkDecide10kConditioned(b *testing.B) {
+	d, who := world10k()
+	for _, a := range d.Assignments {
+		a.Condition = `(!(ActionMatches{'Microsoft.Security/locations/jitNetworkAccessPolicies/initiate/action'})) OR (@Request[Ajar.Access/requests:Port] ForAnyOfAnyValues:NumericEquals {22, 3389} AND @Request[Ajar.Access/requests:SourcePrefix] IpMatch '10.0.0.0/8')`
+	}
+	ix, f := New(d), askFacts()
+	scope := ajar.ID("/subscriptions/cc000000-0000-0000-0000-000000000000/resourceGroups/rg0/providers/Microsoft.Security/locations/west/jitNetworkAccessPolicies/default")
+	b.ReportAllocs()
+	for b.Loop() {
+		ix.DecideWith(who, ajar.PolicyInitiate, scope, f)
+	}
+}
