@@ -61,7 +61,8 @@ type crowd struct {
 }
 
 func newCrowd(t *testing.T, seed uint64) *crowd {
-	c := &crowd{rig: newRig(t), Rand: rand.New(rand.NewPCG(seed, 0)), told: map[ajar.LeaseID]bool{}, loops: make([]*enforce.Loop, 3), stops: make([]func(), 3)}
+	c := &crowd{rig: newRig(t), Rand: rand.New(rand.NewPCG(seed, 0)), told: map[ajar.LeaseID]bool{}, loops: make([]*enforce.Loop, 3), stops: make([]func(), 3),
+		eps: []ajar.EndpointID{"vm0", "vm1", "vm2"}}
 	for i := range c.loops {
 		c.start(i)
 	}
@@ -70,9 +71,9 @@ func newCrowd(t *testing.T, seed uint64) *crowd {
 			stop()
 		}
 	})
-	for i := range 3 {
+	for i, ep := range c.eps {
 		c.loop = c.loops[i]
-		c.eps = append(c.eps, c.endpoint(ajar.EndpointID(fmt.Sprint("vm", i))))
+		c.endpoint(ep)
 	}
 	return c
 }
