@@ -266,6 +266,30 @@ func TestBadAuthorization(t *testing.T) {
 	}
 }
 
+// TestHostileScopes: scopes and names in paths are as untrusted as bodies.
+func TestHostileScopes(t *testing.T) {
+	r := people(t)
+	for _, name := range []string{"%00", "%2e%2e", "a%2Fb", "%F0%9F%92%A5", "..%2f..", "%25", "%2525", "a%20b", strings.Repeat("n", 3000), "%E2%80%AE", "'", "<b>", "a;b", "%ff%fe", "%3F", "%23"} {
+		for _, path := range []string{
+			"/subscriptions/" + name + authz + "/roleAssignments", testSub + "/resourceGroups/" + name + authz + "/roleAssignments", webGrp + "/providers/" + name + "/x/y" + authz + "/permissions",
+			webVM + name + authz + "/roleAssignments/" + givenID + "1", webGrp + authz + "/roleAssignments/" + name, webGrp + authz + "/roleDefinitions/" + name, webGrp + authz + "/denyAssignments/" + name,
+			"/providers/Microsoft.Management/managementGroups/" + name + authz + "/roleAssignments/" + givenID + "1", "/" + name + authz + "/permissions", webGrp + strings.Repeat(authz+"/roleAssignments/"+name, 9),
+			strings.Repeat("/x/"+name, 12) + authz + "/permissions", authz + "/roleAssignments?$filter=assignedTo('" + name + "')",
+		} {
+			sep := "?"
+			if strings.Contains(path, "?") {
+				sep = "&"
+			}
+			for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete, http.MethodPost} {
+				a := r.do(method, path+sep+authV[1:], r.owner, giving(roleAt("", rbac.Reader), aliceID))
+				if a.StatusCode >= 500 || a.StatusCode < 200 || (a.StatusCode >= 300 && a.StatusCode < 400) {
+					t.Errorf("%s %.200s: %d %s", method, path, a.StatusCode, a.body)
+				}
+			}
+		}
+	}
+}
+
 // TestEveryMemberOfAuthorizationBodies is TestEveryMemberOfEveryBody for what Azure's clients write.
 func TestEveryMemberOfAuthorizationBodies(t *testing.T) {
 	r := people(t)
