@@ -26,7 +26,7 @@ import (
 // ends Unavailable may have happened. AJAR_SOAK=10m in the environment has it go on for that long.
 func History(t testing.TB, stores ...ajar.Store) {
 	t.Helper()
-	rounds, end := 60, time.Time{}
+	rounds, end := 20, time.Time{}
 	if s := os.Getenv("AJAR_SOAK"); s != "" {
 		d, err := time.ParseDuration(s)
 		if err != nil {
