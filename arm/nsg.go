@@ -177,7 +177,7 @@ func oneOrMore(all []string) (one string, more []string) {
 // numberOf is the number in a rule's name.
 func numberOf(text string) int32 {
 	sum := sha256.Sum256([]byte(text))
-	return int32(binary.BigEndian.Uint32(sum[:4]))
+	return int32(binary.BigEndian.Uint32(sum[:4])) // any 32 bits do, and Azure has negative ones, too
 }
 
 // addressesOf is what a machine's interface has: its private addresses, or those that it can be reached at if it has no

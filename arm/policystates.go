@@ -156,7 +156,7 @@ func (s *Server) stateLook(c *call, now time.Time) (look broker.Look, err error)
 		return look, coded(ajar.Invalid, "InvalidParameter", "$apply is not taken; summarize counts.")
 	}
 	keep, err := parseStateFilter(c.param("$filter"), stateFields)
-	if err != nil {
+	if err != nil || c.param("$filter") == "" {
 		return look, err
 	}
 	look.Keep = func(m *broker.Machine) bool {
