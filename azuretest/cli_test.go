@@ -142,6 +142,21 @@ func (a *az) directory(t *testing.T) {
 	}) {
 		t.Errorf("provider: %+v", provider)
 	}
+	var all []struct{ Namespace string }
+	if a.run(t, &all, "provider", "list"); len(all) < 5 {
+		t.Errorf("providers: %+v", all)
+	}
+	a.run(t, nil, "provider", "register", "-n", "Microsoft.Security")
+	var roles struct {
+		Value []struct {
+			Properties struct{ RoleName, Type string }
+		}
+	}
+	// az role crashes in Debian's build, so by hand what it would ask.
+	a.run(t, &roles, "rest", "--method", "get", "--url", string(lab.Subscription)+"/providers/Microsoft.Authorization/roleDefinitions?api-version=2022-04-01&$filter=roleName eq 'Reader'")
+	if len(roles.Value) != 1 || roles.Value[0].Properties.Type != "BuiltInRole" {
+		t.Errorf("roles: %+v", roles)
+	}
 	var trees []struct{ Name string }
 	a.run(t, &trees, "account", "management-group", "list") // az itself waits ten seconds here, for the registration that it asks for
 	if len(trees) != 0 {
@@ -161,6 +176,16 @@ func (a *az) security(t *testing.T) {
 	var price struct{ Name, PricingTier string }
 	if a.run(t, &price, "security", "pricing", "show", "-n", "VirtualMachines"); price.PricingTier != "Standard" {
 		t.Errorf("plan: %+v", price)
+	}
+	var rules, assigned []struct{ Name, PolicyDefinitionID string }
+	a.run(t, &rules, "policy", "definition", "list")
+	a.run(t, &assigned, "policy", "assignment", "list")
+	if len(rules) != 1 || rules[0].Name != "b0f33259-77d7-4c9e-aac6-3aabcfae693c" || len(assigned) != 1 || !strings.HasSuffix(assigned[0].PolicyDefinitionID, rules[0].Name) {
+		t.Errorf("policy: %+v, assigned %+v", rules, assigned)
+	}
+	var states []struct{ ComplianceState, ResourceID string }
+	if a.run(t, &states, "policy", "state", "list"); len(states) != machines {
+		t.Errorf("policy states: %+v", states)
 	}
 	var at []struct{ Name string }
 	if a.run(t, &at, "security", "location", "list"); len(at) != 1 || at[0].Name != lab.Location {
@@ -297,7 +322,7 @@ func (a *az) log(t *testing.T, p ajar.ID, owner program) {
 		}
 	}
 	var mine []record
-	a.run(t, &mine, "monitor", "activity-log", "list", "-g", "lab", "--offset", "1h", "--status", "Failed")
+	a.run(t, &mine, "monitor", "activity-log", "list", "-g", "lab", "--offset", "1h", "--status", "Failed", "--caller", owner.id)
 	if len(mine) == 0 || slices.ContainsFunc(mine, func(r record) bool { return r.Status.Value != "Failed" }) {
 		t.Errorf("failed: %+v", mine)
 	}

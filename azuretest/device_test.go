@@ -7,11 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"html"
 	"io"
-	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"regexp"
 	"strings"
@@ -90,71 +86,4 @@ func (w *world) decide(t *testing.T, page, code, decision string) {
 		}
 	}
 	b.submit("/device/decide", url.Values{"decision": {decision}})
-}
-
-// browser is one without JavaScript, at the requester's machine: it keeps cookies and posts the forms that it is shown.
-type browser struct {
-	t    *testing.T
-	http *http.Client
-	at   *url.URL
-	page string
-}
-
-func (w *world) browser(t *testing.T) *browser {
-	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &browser{t: t, http: &http.Client{Transport: w.http.Transport, Timeout: patience, Jar: jar}}
-}
-
-func (b *browser) take(resp *http.Response, err error) {
-	b.t.Helper()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.at, b.page = resp.Request.URL, html.UnescapeString(string(body))
-	if resp.StatusCode != http.StatusOK {
-		b.t.Fatalf("%s answers %d:\n%s", b.at, resp.StatusCode, b.page)
-	}
-}
-
-func (b *browser) open(address string) {
-	b.t.Helper()
-	b.take(b.http.Get(address))
-}
-
-var (
-	form   = regexp.MustCompile(`(?s)<form [^>]*action="([^"]*)"[^>]*>(.*?)</form>`)
-	hidden = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"`)
-)
-
-// submit fills in the form of the page that goes to action, and sends it.
-func (b *browser) submit(action string, fields url.Values) {
-	b.t.Helper()
-	for _, f := range form.FindAllStringSubmatch(b.page, -1) {
-		if f[1] != action {
-			continue
-		}
-		for _, h := range hidden.FindAllStringSubmatch(f[2], -1) {
-			fields.Set(h[1], h[2])
-		}
-		to := b.at.ResolveReference(&url.URL{Path: action})
-		req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, to.String(), strings.NewReader(fields.Encode()))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Origin", fmt.Sprintf("%s://%s", b.at.Scheme, b.at.Host))
-		req.Header.Set("Sec-Fetch-Site", "same-origin")
-		b.take(b.http.Do(req))
-		return
-	}
-	b.t.Fatalf("%s has no form for %s:\n%s", b.at, action, b.page)
 }

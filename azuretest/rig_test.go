@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -95,9 +96,12 @@ var build = sync.OnceValue(func() error {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
-	// From the requester's machine, and without following redirects unless asked to.
+	// From the requester's machine.
 	made.http = &http.Client{Timeout: patience, Transport: &http.Transport{
-		DialContext: l.Requester.DialContext, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return l.Requester.DialContext(ctx, network, strings.Replace(address, "localhost:", "127.0.0.1:", 1))
+		},
+		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 	}}
 	made.tenant, err = tenantID(ctx, made.http, made.url)
 	return err
