@@ -11,11 +11,11 @@ import (
 
 func (s *Server) mountAccount(mux *http.ServeMux) {
 	s.mount(mux, "GET /account", signedIn(s.accountPage))
-	s.mount(mux, "GET /account/password", fresh(s.passwordPage))
-	s.mount(mux, "POST /account/password", fresh(s.changePassword))
-	s.mount(mux, "GET /account/factor", fresh(s.addFactorPage))
-	s.mount(mux, "POST /account/factor/totp", fresh(s.addTOTP))
-	s.mount(mux, "POST /account/factor/passkey", fresh(s.addPasskey))
+	s.mount(mux, "GET /account/password", fresh(s.local(s.passwordPage)))
+	s.mount(mux, "POST /account/password", fresh(s.local(s.changePassword)))
+	s.mount(mux, "GET /account/factor", fresh(s.local(s.addFactorPage)))
+	s.mount(mux, "POST /account/factor/totp", fresh(s.local(s.addTOTP)))
+	s.mount(mux, "POST /account/factor/passkey", fresh(s.local(s.addPasskey)))
 	s.mount(mux, "GET /account/factor/edit", fresh(s.editFactorPage))
 	s.mount(mux, "POST /account/factor/rename", fresh(s.renameFactor))
 	s.mount(mux, "POST /account/factor/remove", fresh(s.removeFactor))
@@ -23,6 +23,28 @@ func (s *Server) mountAccount(mux *http.ServeMux) {
 	s.mount(mux, "POST /account/recovery", fresh(s.newRecovery))
 	s.mount(mux, "POST /account/session/end", signedIn(s.endOther))
 	s.mount(mux, "POST /account/token/end", signedIn(s.endToken))
+}
+
+// local is do for whoever has a password here. Who signs in at a provider of their own organization makes no way in beside it:
+// it would go on when that one ends.
+func (s *Server) local(do pageHandler) pageHandler {
+	return func(v *visit) {
+		has, err := s.hasPassword(v)
+		if err == nil && !has {
+			err = ajar.Errorf(ajar.Forbidden, "you sign in at another provider, and have no password here; passwords and second factors are looked after there")
+		}
+		if err != nil {
+			status, text := v.trouble(err)
+			s.errorPage(v.w, v.r, status, text)
+			return
+		}
+		do(v)
+	}
+}
+
+func (s *Server) hasPassword(v *visit) (bool, error) {
+	list, err := s.Broker.Credentials(v.r.Context(), v.caller(), v.who.Principal)
+	return slices.ContainsFunc(list, func(c *ajar.Credential) bool { return c.Kind == ajar.Password }), err
 }
 
 // notices are what the account page says of what was just done, by the word in its address.
@@ -40,6 +62,7 @@ var notices = map[string]string{
 // accountData is what the account page shows.
 type accountData struct {
 	Name     string
+	Local    bool // they have a password here
 	Factors  []*ajar.Factor
 	Left     int  // recovery codes
 	Codes    bool // there are recovery codes, or were
@@ -81,6 +104,9 @@ func (s *Server) account(v *visit) (*accountData, error) {
 	ctx := v.r.Context()
 	d := &accountData{Name: v.who.Name, Can: s.Auth.SecondFactor != authn.SecondOff, Required: s.Auth.SecondFactor == authn.SecondRequired}
 	list, err := s.Auth.Factors(ctx, v.who.Principal)
+	if err == nil {
+		d.Local, err = s.hasPassword(v)
+	}
 	if err != nil {
 		return nil, err
 	}

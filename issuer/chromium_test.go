@@ -387,6 +387,7 @@ const odd = `(() => {
 // look takes pictures of the page that is shown, if they are wanted.
 func (b *tab) look(name string) {
 	b.t.Helper()
+	read(b, chromedp.Poll[bool](`document.readyState === "complete"`, chromedp.WithPollingTimeout(0))) // with its style
 	for _, width := range []int64{1100, 360} {
 		for _, colour := range []string{"light", "dark"} {
 			tell(b, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: 800, DeviceScaleFactor: 1, Mobile: width < 500})

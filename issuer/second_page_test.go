@@ -4,6 +4,7 @@ import (
 	"encoding/base32"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -354,4 +355,28 @@ func fromBase32(t testing.TB, text string) []byte {
 	b, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text)
 	fatal(t, err)
 	return b
+}
+
+// TestWhoHasNoPasswordMakesNoOtherWayIn: who signs in at another provider would keep it when that one lets them go.
+func TestWhoHasNoPasswordMakesNoOtherWayIn(t *testing.T) {
+	g := newPages(t)
+	p := &ajar.Principal{ID: ajar.PrincipalID(uuid.NewString()), Kind: ajar.User, Name: "fed"}
+	g.put(p)
+	b := g.browser()
+	r := b.asking()
+	w := httptest.NewRecorder()
+	fatal(t, g.visit(w, r).enter(p, []string{"fed"}, map[string]string{"credential": "upstream"}, nil))
+	for _, c := range w.Result().Cookies() {
+		b.jar[c.Name] = c
+	}
+	if b.signedIn() != "fed" {
+		t.Fatal("not signed in")
+	}
+	b.open("/account").shows(http.StatusOK, "Browsers that you are signed in with")
+	if strings.Contains(b.page.body, "Change your password") || strings.Contains(b.page.body, "Add one") {
+		t.Error("offered all the same")
+	}
+	for _, path := range []string{"/account/password", "/account/factor"} {
+		b.open(path).shows(http.StatusForbidden, "another provider")
+	}
 }
