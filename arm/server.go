@@ -48,6 +48,7 @@ type Server struct {
 	table []route // all there are, as they were mounted
 	meter meter
 	news  news
+	told  described
 }
 
 // route is one operation: where it stands, what it does, and what is said of it.
@@ -120,6 +121,7 @@ func New(c Config) *Server {
 		s.securityRoutes(),
 		s.policyDefinitionRoutes(),
 		s.policyStateRoutes(),
+		s.descriptionRoutes(),
 	)
 	return s
 }
