@@ -280,3 +280,45 @@ func TestCallersAddressIsNeverAClientsHeader(t *testing.T) {
 		t.Errorf("another peer than the proxy makes the source %s", got)
 	}
 }
+
+// TestInitiateGivesNothingToPoll: Azure sends none of these, and clients that find one wait for it.
+func TestInitiateGivesNothingToPoll(t *testing.T) {
+	r := newRig(t)
+	vm := r.Machine("vm1")
+	p := string(r.Policy("default", vm))
+	a := r.must(202, "POST", p+"/initiate"+v, body(`{"virtualMachines":[{"id":"%M","ports":[{"number":22,"duration":"PT1H"}]}]}`, vm))
+	for _, h := range []string{"Location", "Azure-AsyncOperation", "Retry-After", "Operation-Location"} {
+		if a.Header.Get(h) != "" {
+			t.Errorf("%s: %s", h, a.Header.Get(h))
+		}
+	}
+}
+
+// TestWhatThePublishedScriptsSend: the bodies of the old module and of the published runbooks, in the forms they have.
+func TestWhatThePublishedScriptsSend(t *testing.T) {
+	r := newRig(t)
+	vm := r.Machine("vm1")
+	p := string(ajartest.PolicyID("default"))
+	odd := strings.Replace(p, "Microsoft.Security", "microsoft.Security", 1)
+	for what, text := range map[string]string{
+		"the old module": `{"kind":"Basic","type":"Microsoft.Security/locations/jitNetworkAccessPolicies","name":"default","id":"` + odd + `","properties":{"virtualMachines":[{"id":"%M","ports":[{"number":22,"protocol":"*","allowedSourceAddressPrefix":"*","maxRequestAccessDuration":"PT3H0M"}]}]}}`,
+		"a logic app":    `{"id":"` + p + `","kind":"Basic","location":"westeurope","name":"default","type":"Microsoft.Security/locations/jitNetworkAccessPolicies","properties":{"provisioningState":"Succeeded","virtualMachines":[{"id":"%M","ports":[{"allowedSourceAddressPrefix":"*","allowedSourceAddressPrefixes":null,"maxRequestAccessDuration":"PT3H","number":22,"protocol":"*"},{"allowedSourceAddressPrefix":"*","allowedSourceAddressPrefixes":null,"maxRequestAccessDuration":"PT3H","number":5986,"protocol":"*"}]}]}}`,
+		"azapi":          `{"kind":"Basic","location":"westeurope","properties":{"virtualMachines":[{"id":"%M","ports":[{"number":"22","protocol":"TCP","allowedSourceAddressPrefix":"*","maxRequestAccessDuration":"PT3H"}]}]}}`,
+	} {
+		for _, version := range []string{"2015-06-01-preview", "2020-01-01"} {
+			if a := r.do("PUT", odd+"?api-version="+version, r.owner, body(text, vm)); a.StatusCode != 200 {
+				t.Errorf("%s: %d %s", what, a.StatusCode, a.body)
+			}
+		}
+	}
+	end := r.Now().Add(time.Hour).UTC().Format("2006-01-02T15:04:05.0000000Z")
+	for what, text := range map[string]string{
+		"the old module": `{"virtualMachines":[{"id":"%M","ports":[{"number":22,"endTimeUtc":"` + end + `","allowedSourceAddressPrefix":"*"}]}]}`,
+		"a shell script": `{"virtualMachines":[{"id":"%M","ports":[{"number":22,"duration":"PT3H","allowedSourceAddressPrefix":"192.0.2.1"}]}]}`,
+		"with a reason":  `{"justification":"disk full","virtualMachines":[{"id":"%M","ports":[{"number":22,"endTimeUtc":"` + end + `"}]}]}`,
+	} {
+		if a := r.do("POST", odd+"/Initiate"+v, r.owner, body(text, vm)); a.StatusCode != 202 {
+			t.Errorf("%s: %d %s", what, a.StatusCode, a.body)
+		}
+	}
+}
