@@ -34,15 +34,16 @@ func TestAzureCLIBrowser(t *testing.T) {
 	}
 	a.env = append(a.env, "BROWSER="+opener+" %s")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
-	defer cancel()
-	var accounts []account
-	done := make(chan error, 1)
+	var out string
+	var failed error
+	done := make(chan struct{})
+	defer func() {
+		cancel()
+		<-done
+	}()
 	go func() {
-		out, err := a.try(ctx, t, "login")
-		if err == nil {
-			err = json.Unmarshal([]byte(out), &accounts)
-		}
-		done <- err
+		defer close(done)
+		out, failed = a.try(ctx, t, "login")
 	}()
 	var at []byte
 	err := lab.Await(ctx, patience, func() (_ bool, err error) {
@@ -62,8 +63,12 @@ func TestAzureCLIBrowser(t *testing.T) {
 	if b.at.Hostname() != "localhost" || b.at.Port() != "8400" {
 		t.Errorf("the code goes to %s", b.at)
 	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	if <-done; failed != nil {
+		t.Fatal(failed)
+	}
+	var accounts []account
+	if err := json.Unmarshal([]byte(out), &accounts); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	if len(accounts) != 1 || accounts[0].User.Name != "bruno" || accounts[0].TenantID != w.tenant {
 		t.Errorf("accounts: %+v", accounts)

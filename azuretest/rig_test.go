@@ -181,10 +181,13 @@ func (w *world) addProgram(t *testing.T, name, role string, scopes ...ajar.ID) p
 // addMachine makes a target that no agent is on.
 func (w *world) addMachine(t *testing.T, id ajar.ID, location string) {
 	t.Helper()
-	_, err := w.admin.PutTarget(t.Context(), client.Target{ID: id, Location: location, OS: "Linux", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7")}})
-	if err != nil {
+	if _, err := w.admin.PutTarget(t.Context(), bare(id, location)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func bare(id ajar.ID, location string) client.Target {
+	return client.Target{ID: id, Location: location, OS: "Linux", Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.7")}}
 }
 
 // answer is what a plain HTTP request got.

@@ -3,14 +3,12 @@
 package azuretest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +19,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/security/armsecurity"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/lab"
@@ -320,31 +320,26 @@ const paged = "11111111-0000-4000-8000-00000000000c"
 func fill(t *testing.T, w *world, jit *armsecurity.JitNetworkAccessPoliciesClient, sub, location string, hosts, each int) {
 	t.Helper()
 	group := subscription(sub) + "/resourceGroups/many"
-	todo := make(chan int)
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			for i := range todo {
-				vm := group + ajar.ID(fmt.Sprintf("/providers/Microsoft.Compute/virtualMachines/vm%02d", i))
-				w.addMachine(t, vm, location)
-				for k := range each {
-					p := onePort(vm, "*", "PT1H")
-					p.Properties.VirtualMachines[0].Ports[0].Number = to(int32(1000 + k))
-					if _, err := jit.CreateOrUpdate(context.WithoutCancel(t.Context()), "many", location, fmt.Sprintf("p%02d-%02d", i, k), p, nil); err != nil {
-						t.Error(err)
-						return
-					}
+	var work errgroup.Group
+	work.SetLimit(8)
+	for i := range hosts {
+		work.Go(func() error {
+			vm := group + ajar.ID(fmt.Sprintf("/providers/Microsoft.Compute/virtualMachines/vm%02d", i))
+			if _, err := w.admin.PutTarget(t.Context(), bare(vm, location)); err != nil {
+				return err
+			}
+			for k := range each {
+				p := onePort(vm, "*", "PT1H")
+				p.Properties.VirtualMachines[0].Ports[0].Number = to(int32(1000 + k))
+				if _, err := jit.CreateOrUpdate(t.Context(), "many", location, fmt.Sprintf("p%02d-%02d", i, k), p, nil); err != nil {
+					return err
 				}
 			}
+			return nil
 		})
 	}
-	for i := range hosts {
-		todo <- i
-	}
-	close(todo)
-	all.Wait()
-	if t.Failed() {
-		t.FailNow()
+	if err := work.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
 
