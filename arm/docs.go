@@ -155,6 +155,9 @@ func (d *document) kind(s *schema) string {
 	case string:
 		return k
 	case []string:
+		if k[0] == "array" {
+			return "list of " + d.kind(t.Items)
+		}
 		return k[0]
 	}
 	return "anything"

@@ -254,7 +254,7 @@ func parameters(r route) (all []docParameter) {
 	}
 	switch r.kind {
 	case azure:
-		all = append(all, docParameter{Name: "api-version", In: "query", Required: true, Schema: &schema{Type: "string", Enum: apiVersions}})
+		all = append(all, docParameter{Name: "api-version", In: "query", Required: true, Description: "Azure's version of these operations.", Schema: &schema{Type: "string", Enum: apiVersions}})
 	case beside:
 		all = append(all, docParameter{Name: "api-version", In: "query", Required: true, Description: "Any that a client was made for.", Schema: &schema{Type: "string", Pattern: versionForm.String()}})
 	}

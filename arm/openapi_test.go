@@ -2,6 +2,8 @@ package arm
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"os"
@@ -226,6 +228,11 @@ func TestThePage(t *testing.T) {
 	csp := a.Header.Get("Content-Security-Policy")
 	if a.StatusCode != 200 || !strings.HasPrefix(csp, "default-src 'none'; style-src 'sha256-") || strings.Contains(csp, "unsafe") {
 		t.Fatalf("%d, %q", a.StatusCode, csp)
+	}
+	_, rest, _ := strings.Cut(a.body, "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	if sum := sha256.Sum256([]byte(style)); !strings.Contains(csp, base64.StdEncoding.EncodeToString(sum[:])) {
+		t.Error("the page's style is not the one that its policy lets in")
 	}
 	for _, o := range r.surface.describe().order {
 		if n := strings.Count(a.body, `<article id="`+o.ID+`">`); n != 1 {
