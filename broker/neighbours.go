@@ -65,15 +65,16 @@ func (f Facet) ID(machine ajar.ID) ajar.ID {
 
 // machine is the machine that id, the ID of a facet or of something below, belongs to.
 func (f Facet) machine(id ajar.ID) (ajar.ID, bool) {
-	x, rest := facets[f], string(id)
-	if n := len(id.Group()); n <= len(rest) {
-		rest = rest[n:] // the group may be spelled otherwise, but is as long
+	group := id.Group()
+	if group == "" || !group.Covers(id) {
+		return "", false
 	}
+	x, rest := facets[f], string(id[len(group):])
 	head := machinesIn
 	if x.kind != "" {
 		head = "/providers/" + x.kind + "/"
 	}
-	if id.Group() == "" || len(rest) <= len(head) || !strings.EqualFold(rest[:len(head)], head) {
+	if len(rest) <= len(head) || !strings.EqualFold(rest[:len(head)], head) {
 		return "", false
 	}
 	name, _, _ := strings.Cut(rest[len(head):], "/")
@@ -81,7 +82,7 @@ func (f Facet) machine(id ajar.ID) (ajar.ID, bool) {
 	if n < 1 || !strings.EqualFold(name[n:], x.ending) {
 		return "", false
 	}
-	return id.Group() + machinesIn + ajar.ID(name[:n]), true
+	return group + machinesIn + ajar.ID(name[:n]), true
 }
 
 // Machine is a target with what its facets show of it.
