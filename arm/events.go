@@ -14,7 +14,7 @@ import (
 
 func (s *Server) eventRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/events", ours, op(200, s.listEvents), says("Lists the activity log, newest first; with wait it holds until there is news.", ajar.EventRead, "scope", "caller", "action", "outcome", "since", "before", "after", "wait", "limit")},
+		{http.MethodGet, "/ajar/v1/events", ours, op(200, s.listEvents), says("Lists the activity log, newest first; with wait it holds until there is news.", ajar.EventRead, "scope", "caller", "action", "outcome", "request", "corr", "since", "before", "after", "until", "ascending", "wait", "limit")},
 		{http.MethodGet, "/ajar/v1/log/key", ours, op(200, s.logKey), says("Gives the public key of the activity log's signatures and the newest head.", ajar.EventRead)},
 		{http.MethodGet, "/ajar/v1/log/batches", ours, op(200, s.logBatches), says("Lists links of the activity log's chain.", ajar.EventRead, "from", "$top")},
 		{http.MethodGet, "/ajar/v1/log/export", ours, op(200, s.exportLog), says("Writes the activity log's stored bytes, a JSON document a line, for verification elsewhere.", ajar.EventRead, "from")},

@@ -255,6 +255,34 @@ func TestThePage(t *testing.T) {
 	}
 }
 
+// TestQueriesAreSaid: what the code reads of a query stands in the table, so that it is described, and kept by the log.
+func TestQueriesAreSaid(t *testing.T) {
+	said := map[string]bool{"api-version": true, skipToken: true}
+	for _, rt := range newRig(t).surface.table {
+		for _, name := range rt.about.query {
+			said[name] = true
+			if queryWords[name].about == "" {
+				t.Errorf("nothing is said of the query parameter %s", name)
+			}
+		}
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`c\.(?:param|flag|number|scope|targetID)\("([^"]+)"`).FindAllSubmatch(b, -1) {
+			if name := string(m[1]); !said[name] && !strings.HasSuffix(file, "_test.go") {
+				t.Errorf("%s reads %s, which no route says", file, name)
+			}
+		}
+	}
+}
+
 // TestTheGuideNamesEveryRoute holds docs/api.md to the table.
 func TestTheGuideNamesEveryRoute(t *testing.T) {
 	b, err := os.ReadFile("../docs/api.md")

@@ -16,12 +16,13 @@ func (s *Server) requestRoutes() []route {
 	const below = "/subscriptions/{s}/resourcegroups/{g}/providers/microsoft.security/locations/{l}/jitnetworkaccesspolicies/{n}/requests"
 	var all []route
 	for _, at := range []struct {
-		path string
-		kind kind
-	}{{below, azure}, {"/ajar/v1/requests", ours}} {
+		path  string
+		kind  kind
+		query []string
+	}{{below, azure, []string{"state", "mine", "$top"}}, {"/ajar/v1/requests", ours, []string{"scope", "state", "mine", "$top"}}} {
 		all = append(all,
-			route{http.MethodGet, at.path, at.kind, op(200, s.listRequests), says("Lists requests.", ajar.RequestRead, "state", "mine", "$top")},
-			route{http.MethodGet, at.path + "/{id}", at.kind, op(200, s.getRequest), says("Shows a request.", ajar.RequestRead)},
+			route{http.MethodGet, at.path, at.kind, op(200, s.listRequests), says("Lists requests.", ajar.RequestRead, at.query...)},
+			route{http.MethodGet, at.path + "/{id}", at.kind, op(200, s.getRequest), says("Shows a request; with wait it holds until that is so.", ajar.RequestRead, "wait", "timeout")},
 			route{http.MethodPost, at.path + "/{id}/approve", at.kind, op(200, s.settle(s.Broker.Approve)), says("Approves a request.", ajar.RequestApprove)},
 			route{http.MethodPost, at.path + "/{id}/deny", at.kind, op(200, s.settle(s.Broker.Deny)), says("Denies a request.", ajar.RequestDeny)},
 			route{http.MethodPost, at.path + "/{id}/withdraw", at.kind, op(200, s.settle(s.Broker.Withdraw)), says("Withdraws a request of one's own.", ajar.PolicyInitiate)},

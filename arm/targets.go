@@ -16,7 +16,7 @@ func (s *Server) targetRoutes() []route {
 		{http.MethodGet, "/ajar/v1/targets", ours, op(200, s.listTargets), says("Lists machines.", ajar.MachineRead, "scope", "name", "$top")},
 		{http.MethodGet, "/ajar/v1/target", ours, op(200, s.getTarget), says("Shows a machine.", ajar.MachineRead, "id")},
 		{http.MethodPut, "/ajar/v1/target", ours, op(200, s.putTarget), says("Makes or changes a machine.", ajar.MachineWrite, "id")},
-		{http.MethodDelete, "/ajar/v1/target", ours, op(204, s.deleteTarget), says("Removes a machine; its leases end.", ajar.MachineDelete, "id")},
+		{http.MethodDelete, "/ajar/v1/target", ours, op(204, s.deleteTarget), says("Removes a machine; its leases end.", ajar.MachineDelete, "id", "keepGuard")},
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 
 func (s *Server) tokenRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/tokens", ours, op(200, s.listTokens), says("Lists the caller's tokens.", "", "principal", "$top")},
+		{http.MethodGet, "/ajar/v1/tokens", ours, op(200, s.listTokens), says("Lists the caller's tokens.", "", "principal", "all", "$top")},
 		{http.MethodPost, "/ajar/v1/tokens", ours, op(200, s.newToken), says("Makes a token for the caller, shown this once.", "")},
-		{http.MethodDelete, "/ajar/v1/tokens/{id}", ours, op(204, s.revokeToken), says("Revokes a token.", "")},
+		{http.MethodDelete, "/ajar/v1/tokens/{id}", ours, op(204, s.revokeToken), says("Revokes a token.", "", "principal")},
 	}
 }
 
