@@ -68,7 +68,7 @@ const domain = "azure.example"
 var build = sync.OnceValue(func() error {
 	ctx := context.Background() // for as long as the program lasts
 	bin := filepath.Join(os.Getenv("AJAR_LAB_DIR"), "bin")
-	cmd := exec.Command("go", "build", "-o", bin+"/", "../cmd/ajard", "../cmd/ajar", "../cmd/ajar-agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin+"/", "../cmd/ajard", "../cmd/ajar", "../cmd/ajar-agent")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)

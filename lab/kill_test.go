@@ -25,7 +25,7 @@ const slack = 25 * time.Millisecond
 // binaries builds the programs, once for all tests.
 var binaries = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(os.Getenv(inside), "bin")
-	cmd := exec.Command("go", "build", "-o", dir+"/", "../cmd/ajard", "../cmd/ajar", "../cmd/ajar-agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/", "../cmd/ajard", "../cmd/ajar", "../cmd/ajar-agent")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

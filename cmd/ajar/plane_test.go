@@ -141,7 +141,7 @@ func (r *rig) config(t testing.TB, path, name string) {
 // make each start of it last longer than all that it does.
 var program = sync.OnceValues(func() (path string, err error) {
 	path = filepath.Join(scratch, "ajar")
-	build := exec.Command("go", "build", "-o", path, ".")
+	build := exec.Command("go", "build", "-trimpath", "-o", path, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	if err != nil {
