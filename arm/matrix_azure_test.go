@@ -98,7 +98,7 @@ func securityRows() (rows []row) {
 		row{route: "GET " + pSub + pSec + "/pricings/{plan}", at: inOne},
 		row{route: "PUT " + pSub + pSec + "/pricings/{plan}", at: inOne, body: `{"properties":{"pricingTier":"Standard"}}`},
 		row{route: "GET " + pSub + pSec + "/locations", at: inOne},
-		row{route: "GET " + pSub + pSec + "/locations/{l}", at: inOne},
+		row{route: "GET " + pSub + pSec + "/locations/{l}", at: inOne, with: map[string]string{"l": "northeurope"}},
 		row{route: "GET " + pSub + pSec + "/policies", at: inOne},
 		row{route: "GET " + pSub + pSec + "/policies/{name}", at: inOne, with: map[string]string{"name": "default"}},
 		// What machines are assessed for is the same for everybody, as in Azure.

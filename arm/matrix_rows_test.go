@@ -12,7 +12,7 @@ import (
 // values are what stands in a path's {…} unless a row says otherwise.
 var values = map[string]string{
 	"s": subOne, "g": "lab", "l": "westeurope", "n": "default", "vm": "vm-one", "mg": "corp", "ns": "Microsoft.Security", "key": broker.AssessmentKey,
-	"plan": "VirtualMachines", "when": "latest", "p": "spare", "m": "spare", "id": places[0].request, "name": "", "rule": "ajar-deny", "scope": strings.TrimPrefix(string(lab), "/"),
+	"plan": "VirtualMachines", "when": "latest", "p": "idle", "m": "idle", "id": places[0].request, "name": "", "rule": "ajar-deny", "scope": strings.TrimPrefix(string(lab), "/"),
 }
 
 // What rows share: the patterns' parts, and what lists show.
@@ -185,10 +185,10 @@ func peopleRows() []row {
 		{route: "DELETE " + one + "/members/{m}", at: ajar.Root, also: look, fresh: member},
 
 		{route: "GET /ajar/v1/tokens", who: anybody},
-		{route: "GET /ajar/v1/tokens", action: ajar.PrincipalRead, at: ajar.Root, query: "principal=spare"},
+		{route: "GET /ajar/v1/tokens", action: ajar.PrincipalRead, at: ajar.Root, query: "principal=idle"},
 		{route: "POST /ajar/v1/tokens", who: anybody, body: `{"duration":"PT1H"}`},
 		{route: "DELETE /ajar/v1/tokens/{id}", who: anybody, fresh: ownToken},
-		{route: "DELETE /ajar/v1/tokens/{id}", action: ajar.PrincipalWrite, at: ajar.Root, also: look, query: "principal=spare", fresh: theirToken},
+		{route: "DELETE /ajar/v1/tokens/{id}", action: ajar.PrincipalWrite, at: ajar.Root, also: look, query: "principal=idle", fresh: theirToken},
 		{route: "POST /ajar/v1/logout", who: anybody, fresh: ownToken},
 		{route: "GET /ajar/v1/me", who: anybody},
 	}

@@ -80,20 +80,23 @@ type matrixCaller struct {
 	name   string
 	role   ajar.RoleDefinition
 	scopes []ajar.ID
+	denied ajar.ID // where everything is denied to them; "" = nowhere
 	who    ajar.Caller
 	token  string
 }
 
 // may is the whole of Azure's rule for one role without conditions: an action of it, and none of its NotActions, at the
-// scope or above.
+// scope or above; and no deny there or above.
 func (c *matrixCaller) may(action ajar.Action, at ajar.ID) bool {
-	return slices.ContainsFunc(c.scopes, func(s ajar.ID) bool { return lies(at, s) }) && gives(c.role, action)
+	return !c.out(at) && slices.ContainsFunc(c.scopes, func(s ajar.ID) bool { return lies(at, s) }) && gives(c.role, action)
 }
 
 // knows is who may learn that a scope is there: every built-in role gives something to read.
 func (c *matrixCaller) knows(at ajar.ID) bool {
-	return slices.ContainsFunc(c.scopes, func(s ajar.ID) bool { return lies(at, s) || lies(s, at) })
+	return !c.out(at) && slices.ContainsFunc(c.scopes, func(s ajar.ID) bool { return lies(at, s) || lies(s, at) })
 }
+
+func (c *matrixCaller) out(at ajar.ID) bool { return c.denied != "" && lies(at, c.denied) }
 
 func gives(role ajar.RoleDefinition, action ajar.Action) bool {
 	like := func(p ajar.Action) bool { return matches(strings.ToLower(string(p)), strings.ToLower(string(action))) }
@@ -146,22 +149,38 @@ func newMatrix(t *testing.T) *matrix {
 		m.routes[r.method+" "+r.pattern] = r
 	}
 	m.plant()
+	built := map[string]ajar.RoleDefinition{}
 	for _, role := range rbac.BuiltIn() {
+		built[role.Name] = role
 		for _, at := range matrixScopes {
-			c := &matrixCaller{name: role.Name + " " + at.name, role: role, scopes: at.scopes}
-			c.who = m.User(c.name)
-			for _, s := range at.scopes {
-				c.who.Groups = nil
-				m.Assign(c.who, assigned(role.Name, s))
-			}
-			m.callers = append(m.callers, c)
+			m.hire(&matrixCaller{name: role.Name + " " + at.name, role: role, scopes: at.scopes}, role.Name)
 		}
 	}
+	// What no role alone tells apart: the right to write policies with and without that to write machines, and an Owner to
+	// whom one resource group is denied.
+	for _, two := range [][2]string{{"Security Admin", "Reader"}, {"Security Admin", "Virtual Machine Contributor"}} {
+		both := ajar.RoleDefinition{Permissions: slices.Concat(built[two[0]].Permissions, built[two[1]].Permissions)}
+		m.hire(&matrixCaller{name: two[0] + " and " + two[1], role: both, scopes: []ajar.ID{ajar.Root}}, two[0], two[1])
+	}
+	out := m.hire(&matrixCaller{name: "Owner who is denied the resource group", role: built["Owner"], scopes: []ajar.ID{ajar.Root}, denied: lab}, "Owner")
+	m.Put(&ajar.DenyAssignment{ID: uuid.NewString(), Name: "out", Scope: lab, Principals: []ajar.PrincipalID{out.who.Principal}, Permissions: []ajar.Permission{{Actions: []ajar.Action{"*"}}}, Created: m.Now()})
 	m.callers = append(m.callers, &matrixCaller{name: "no role at all", who: m.User("no role at all")})
 	for _, c := range m.callers {
 		c.token = m.tokenFor(c.who)
 	}
 	return m
+}
+
+// hire makes a caller somebody who holds roles at its scopes.
+func (m *matrix) hire(c *matrixCaller, roles ...string) *matrixCaller {
+	c.who = m.User(c.name)
+	for _, s := range c.scopes {
+		for _, role := range roles {
+			m.Assign(c.who, assigned(role, s))
+		}
+	}
+	m.callers = append(m.callers, c)
+	return c
 }
 
 // TestEveryRouteHasARow: a new route is not done before somebody has said who may call it.

@@ -70,6 +70,7 @@ const plantedID = "7d1f4c1e-50aa-4c4e-8d3a-5f1c1b3a0a01"
 // matrixThings are what was planted and has a name of its own making.
 type matrixThings struct {
 	asker, spare ajar.Caller
+	idle         ajar.Caller // who holds nothing
 	pem          string
 }
 
@@ -108,6 +109,7 @@ func (m *matrix) plant() {
 	}
 	m.things.asker = m.User("asker", assigned("Just-in-time Requester", ajar.Root))
 	m.things.spare = m.User("spare")
+	m.things.idle = m.User("idle")
 	m.things.pem = certificatePEM()
 	m.must(201, "POST", "/ajar/v1/principals", `{"kind":"User","name":"person","password":"`+password+`"}`)
 	m.Put(
@@ -222,7 +224,7 @@ func oneself(_ *matrix, c *matrixCaller) map[string]string {
 func ownToken(m *matrix, c *matrixCaller) map[string]string { return m.another(c.who) }
 
 func theirToken(m *matrix, _ *matrixCaller) map[string]string {
-	return map[string]string{"id": m.another(m.things.spare)["id"]}
+	return map[string]string{"id": m.another(m.things.idle)["id"]}
 }
 
 // another is one more token of somebody's: as {token}, which the call is made with, and its {id}.
@@ -243,7 +245,7 @@ func somebody(kind ajar.PrincipalKind) func(*matrix, *matrixCaller) map[string]s
 // member is a group with a member of its own.
 func member(m *matrix, c *matrixCaller) map[string]string {
 	id := uuid.NewString()
-	m.Put(&ajar.Principal{ID: ajar.PrincipalID(id), Kind: ajar.Group, Name: "group " + id[:13], Members: []ajar.PrincipalID{m.things.spare.Principal}, Created: m.Now()})
+	m.Put(&ajar.Principal{ID: ajar.PrincipalID(id), Kind: ajar.Group, Name: "group " + id[:13], Members: []ajar.PrincipalID{m.things.idle.Principal}, Created: m.Now()})
 	return map[string]string{"p": id}
 }
 
