@@ -179,7 +179,7 @@ func (s *Second) End(wrong bool) { s.try.end(wrong, false) }
 
 func (t *throttle) second(id string, from netip.Addr, before bool, now time.Time) (a *attempt, wait time.Duration, tell bool, muted int) {
 	key := addressKey(from)
-	a = &attempt{t: t, addr: "a " + key, account: "2 " + id, pair: "2 " + key + " " + id, now: now}
+	a = &attempt{t: t, addr: "a " + key, account: "n2 " + id, pair: "2 " + key + " " + id, now: now}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep(now)

@@ -179,8 +179,8 @@ func (t *throttle) sweep(now time.Time) {
 			delete(t.buckets, k)
 		}
 	}
-	// Still too many: somebody has very many addresses. Forget the pairs, which are the many; the accounts' buckets
-	// still hold.
+	// Still too many: somebody has very many addresses. Forget the pairs, which are the many; the accounts' buckets,
+	// those of second factors too, still hold: their keys begin with n.
 	if len(t.buckets) >= maxBuckets {
 		for k := range t.buckets {
 			if k[0] != 'n' {
