@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"html/template"
@@ -123,9 +124,15 @@ func (s *Server) keepTOTP(v *visit, who ajar.Caller) (*totpData, error) {
 	if !ok {
 		return again, ajar.Errorf(ajar.Invalid, "the code is not the one that the app should show now; check the clock of your phone and try the next code")
 	}
-	id := uuid.NewString()
+	id := totpID([]byte(secret))
 	_, err = s.Broker.PutFactor(v.r.Context(), who, ajar.Factor{
 		ID: id, Kind: ajar.TOTP, Name: again.Name, Sealed: s.Vault.Wrap(authn.TOTPSeal(id), []byte(secret)), Step: step, Used: v.now,
 	})
 	return again, err
+}
+
+// totpID is what the factor of a secret is called: the same for the same, so that a form that is sent twice makes one
+// factor of it, and each of its codes is good once.
+func totpID(secret []byte) string {
+	return uuid.NewHash(sha256.New(), uuid.NameSpaceOID, append([]byte("totp "), secret...), 8).String()
 }
