@@ -1,6 +1,8 @@
 package ajar
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/netip"
 	"time"
 )
@@ -30,7 +32,39 @@ type Principal struct {
 	Display  string
 	Disabled bool
 	Members  []PrincipalID // of a group; groups do not nest
+	Upstream *Link         // who it is at another provider, if it signs in there; nil = nobody
 	Created  time.Time
+}
+
+// Link says who somebody is at another OpenID provider: the subject that it never gives to anybody else. Names and
+// addresses are not in it, since those pass from one person to the next.
+type Link struct {
+	Issuer  string
+	Subject string
+}
+
+// Key finds whoever is linked; "" for no link.
+func (l *Link) Key() string {
+	if l == nil || l.Issuer == "" || l.Subject == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(l.Issuer + "\n" + l.Subject))
+	return hex.EncodeToString(sum[:])
+}
+
+// Vouched are the groups kept here that another provider says somebody is in. Its word is that of one sign-in: what
+// comes of that ends with it.
+type Vouched struct {
+	Groups []PrincipalID // sorted
+	Until  time.Time     // zero = nothing was said
+}
+
+// By is t, or the end of what is vouched for if that is sooner.
+func (v Vouched) By(t time.Time) time.Time {
+	if !v.Until.IsZero() && v.Until.Before(t) {
+		return v.Until
+	}
+	return t
 }
 
 // Caller is who is asking now. It is every verb's second argument.
@@ -97,6 +131,7 @@ type Token struct {
 	Audience  string    // of an access token: whom it is for
 	Client    string    // the application that an access token was given to
 	Family    string    // the refresh tokens that it came with, if any
+	Vouched   Vouched   // the groups that go with it
 }
 
 // Familiar is an address that somebody signed in from: guesses that others make from there, or elsewhere, do not keep

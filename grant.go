@@ -46,6 +46,7 @@ type Grant struct {
 	Secret    string // of a family: hex SHA-256 of the one token that is good
 	Family    string // of a code that was used: the family it gave, whose tokens end if it is shown again
 	Amr       []string
+	Vouched   Vouched    // the groups that go with it
 	AuthTime  time.Time  // when the person proved who they are
 	From      netip.Addr // where it was asked from
 	Created   time.Time

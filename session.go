@@ -30,6 +30,9 @@ type Session struct {
 	Seen      time.Time // to the minute
 	Idle      time.Time // it ends unless it is seen before
 	Expires   time.Time // it ends, however often it is seen
+	Provider  string    // by name, of a sign-in elsewhere; "" = here
+	Vouched   Vouched   // the groups that the provider said
+	Hint      []byte    // what the provider said, wrapped by the key-encryption key, for signing out there
 }
 
 // Entry: owner is the principal.

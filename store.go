@@ -211,7 +211,7 @@ func (ep *Endpoint) Entry() Entry {
 
 // Entry: ref is the lower-case name, state the kind.
 func (p *Principal) Entry() Entry {
-	return Entry{Kind: KindPrincipal, Key: string(p.ID), Ref: strings.ToLower(p.Name), State: string(p.Kind)}
+	return Entry{Kind: KindPrincipal, Key: string(p.ID), Owner: p.Upstream.Key(), Ref: strings.ToLower(p.Name), State: string(p.Kind)}
 }
 
 // Entry: owner is the principal.

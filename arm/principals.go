@@ -34,7 +34,14 @@ type principalBody struct {
 	Display  string             `json:"display,omitempty"`
 	Disabled bool               `json:"disabled,omitempty"`
 	Members  []memberBody       `json:"members,omitempty"`
+	Upstream *upstreamBody      `json:"upstream,omitempty"`
 	Created  *time.Time         `json:"created,omitempty"`
+}
+
+// upstreamBody says who somebody is at a provider that they sign in with; both empty = nobody.
+type upstreamBody struct {
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
 }
 
 type memberBody struct {
@@ -49,6 +56,15 @@ type principalIn struct {
 	Display  *string  `json:"display"`
 	Disabled *bool    `json:"disabled"`
 	Password string   `json:"password"`
+
+	Upstream *upstreamBody `json:"upstream"`
+}
+
+func (in *principalIn) link() *ajar.Link {
+	if in.Upstream == nil {
+		return nil
+	}
+	return &ajar.Link{Issuer: in.Upstream.Issuer, Subject: in.Upstream.Subject}
 }
 
 // passwordIn sets a password. Who sets their own says the one they have.
@@ -75,6 +91,9 @@ const mostNames = 200
 
 func showPrincipal(p *ajar.Principal) principalBody {
 	b := principalBody{ID: p.ID, Kind: p.Kind, Name: p.Name, Display: p.Display, Disabled: p.Disabled, Created: rfc(p.Created)}
+	if p.Upstream != nil {
+		b.Upstream = &upstreamBody{p.Upstream.Issuer, p.Upstream.Subject}
+	}
 	for _, m := range p.Members {
 		b.Members = append(b.Members, memberBody{ID: m})
 	}
@@ -148,6 +167,7 @@ func (s *Server) newPrincipal(ctx context.Context, c *call, in principalIn) (*pr
 	if in.Display != nil {
 		p.Display = *in.Display
 	}
+	p.Upstream = in.link()
 	made, err := s.Broker.PutPrincipal(ctx, c.who, p)
 	if err != nil {
 		return nil, err
@@ -187,6 +207,7 @@ func (s *Server) putPrincipal(ctx context.Context, c *call, in principalIn) (*pr
 	if in.Disabled != nil {
 		p.Disabled = *in.Disabled
 	}
+	p.Upstream = in.link()
 	p, err = s.Broker.PutPrincipal(ctx, c.who, *p)
 	if err != nil {
 		return nil, err

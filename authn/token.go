@@ -134,7 +134,7 @@ func (a *Authn) read(ctx context.Context, hash string, now time.Time) (*known, e
 		} else if err != nil {
 			return err
 		}
-		if !t.Revoked.IsZero() || !now.Before(t.Expires) {
+		if !t.Revoked.IsZero() || !now.Before(t.Vouched.By(t.Expires)) {
 			return errBadToken()
 		}
 		p, err := ajar.Get[ajar.Principal](tx, string(t.Principal))
@@ -146,8 +146,8 @@ func (a *Authn) read(ctx context.Context, hash string, now time.Time) (*known, e
 		if p.Disabled {
 			return ajar.Errorf(ajar.Unauthenticated, "the account is disabled")
 		}
-		k.expires = t.Expires
-		k.caller = ajar.Caller{Principal: p.ID, Name: p.Name, App: t.Client}
+		k.expires = t.Vouched.By(t.Expires)
+		k.caller = ajar.Caller{Principal: p.ID, Name: p.Name, Groups: t.Vouched.Groups, App: t.Client}
 		k.audience = t.Audience
 		k.foreign = t.Audience != "" && (a.Tokens == nil || !a.Tokens.accepts(t.Audience))
 		return nil

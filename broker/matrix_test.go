@@ -248,6 +248,7 @@ var unasked = map[string]string{
 	"Lapse":         "the plane's own clockwork",
 	"Record":        "the plane's own parts",
 	"Join":          "the join token is the authorization",
+	"Arrive":        "the provider's proof of who it is is the authorization",
 	"Renew":         "the host's certificate is the authorization",
 	"LeaveHost":     "the host's certificate is the authorization",
 	"CheckIdentity": "says whether a certificate is one",

@@ -13,11 +13,15 @@ import (
 // maxMembers bounds a group.
 const maxMembers = 10_000
 
-// PutPrincipal creates a principal (ID "") or changes its Name, Display and Disabled (PrincipalWrite). Members of a
+// PutPrincipal creates a principal (ID "") or changes its Name, Display, Disabled and, if one
+// is given, Upstream (PrincipalWrite; an empty link takes the link away). Members of a
 // group are changed by AddMember and RemoveMember alone. To change somebody, the caller must hold what they hold.
 // Disabling somebody revokes what they have open.
 func (b *Broker) PutPrincipal(ctx context.Context, who ajar.Caller, p ajar.Principal) (*ajar.Principal, error) {
 	bad := checkPrincipal(&p)
+	if bad == nil {
+		bad = checkLink(p.Upstream)
+	}
 	var out *ajar.Principal
 	err := b.do(ctx, who, op{action: ajar.PrincipalWrite, scope: ajar.Root, bad: bad}, func(t *txn) error {
 		out = &ajar.Principal{ID: p.ID, Kind: p.Kind, Created: t.now}
@@ -50,6 +54,9 @@ func (b *Broker) PutPrincipal(ctx context.Context, who ajar.Caller, p ajar.Princ
 		disabling := p.Disabled && !out.Disabled
 		out.Name, out.Display, out.Disabled = p.Name, p.Display, p.Disabled
 		t.detail("name", out.Name)
+		if err := t.link(out, &p); err != nil {
+			return err
+		}
 		if err := t.Put(out); err != nil {
 			return err
 		}

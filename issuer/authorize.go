@@ -182,7 +182,7 @@ func (s *Server) newCode(r *http.Request, h *wish, who *session) (string, error)
 	g := &ajar.Grant{
 		Key: authn.HashSecret(code), Kind: ajar.GrantCode, State: ajar.GrantOpen, Client: h.client.ID, Principal: who.Principal,
 		Audience: h.audience, Scopes: h.scopes.asked, Nonce: h.get("nonce"), Redirect: h.redirect, Challenge: h.get("code_challenge"),
-		Amr: who.AMR, AuthTime: who.AuthTime, From: h.from, Created: h.now, Expires: h.now.Add(codeLife), Until: h.now.Add(s.RefreshLifetime),
+		Amr: who.AMR, AuthTime: who.AuthTime, Vouched: who.Vouched, From: h.from, Created: h.now, Expires: h.now.Add(codeLife), Until: h.now.Add(s.RefreshLifetime),
 	}
 	err := s.Store.Update(r.Context(), func(tx ajar.Tx) error {
 		p, err := ajar.Get[ajar.Principal](tx, string(who.Principal))

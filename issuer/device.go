@@ -262,7 +262,7 @@ func (s *Server) decideDevice(ctx context.Context, userCode string, who *session
 			e.Via = "web"
 			if g.State, e.Details["decision"] = ajar.GrantDenied, "denied"; allow {
 				g.State, e.Details["decision"] = ajar.GrantAllowed, "allowed"
-				g.Principal, g.Amr, g.AuthTime = p.ID, who.AMR, who.AuthTime
+				g.Principal, g.Amr, g.AuthTime, g.Vouched = p.ID, who.AMR, who.AuthTime, who.Vouched
 			}
 			if g.From.IsValid() {
 				e.Details["device"] = g.From.String()

@@ -242,7 +242,7 @@ func (s *Server) passkeyAlone(v *visit) {
 		if err != nil {
 			return errPasskey(err)
 		}
-		return v.enter(p, []string{amrOf(c), "user", "mfa"}, details, func(tx ajar.Tx) error { return v.used(tx, p, c, data, details) })
+		return v.enter(p, []string{amrOf(c), "user", "mfa"}, nil, details, func(tx ajar.Tx) error { return v.used(tx, p, c, data, details) })
 	}, again)
 }
 
@@ -291,7 +291,7 @@ func (s *Server) passkeySecond(v *visit, h *halfway) {
 		if err != nil {
 			return errPasskey(err)
 		}
-		return v.enter(h.p, append(slices.Clone(h.doc.Amr), amrOf(c), "mfa"), details, func(tx ajar.Tx) error {
+		return v.enter(h.p, append(slices.Clone(h.doc.Amr), amrOf(c), "mfa"), h.doc, details, func(tx ajar.Tx) error {
 			if err := h.still(tx); err != nil {
 				return err
 			}

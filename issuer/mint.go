@@ -39,6 +39,7 @@ type given struct {
 	nonce     string
 	amr       []string
 	authTime  time.Time
+	vouched   ajar.Vouched
 	family    string
 }
 
@@ -59,7 +60,7 @@ func random(prefix string, n int) string {
 // access signs an access token, and gives what is kept of it.
 func (s *Server) access(ctx context.Context, a *ask, g *given) (string, *ajar.Token, error) {
 	now := a.now.Truncate(time.Second)
-	end := now.Add(s.AccessTokenLifetime).Truncate(time.Second)
+	end := g.vouched.By(now.Add(s.AccessTokenLifetime)).Truncate(time.Second)
 	p := g.principal
 	id := uuid.NewString()
 	c := authn.AccessClaims{
@@ -87,7 +88,7 @@ func (s *Server) access(ctx context.Context, a *ask, g *given) (string, *ajar.To
 	}
 	return text, &ajar.Token{
 		Hash: authn.HashSecret(text), Kind: ajar.Access, Principal: p.ID, Name: name, From: a.from, Created: a.now, Expires: end,
-		Audience: g.audience, Client: g.client, Family: g.family,
+		Audience: g.audience, Client: g.client, Family: g.family, Vouched: g.vouched,
 	}, nil
 }
 
@@ -116,8 +117,8 @@ func display(p *ajar.Principal) string {
 }
 
 // answer is what the client is told; refresh and id token are put in by who gives them.
-func (s *Server) answer(g *given, access string) *tokens {
-	life := int64(s.AccessTokenLifetime / time.Second)
+func (s *Server) answer(g *given, access string, doc *ajar.Token) *tokens {
+	life := int64(doc.Expires.Sub(doc.Created.Truncate(time.Second)) / time.Second)
 	return &tokens{Type: "Bearer", Scope: strings.Join(g.scopes, " "), ExpiresIn: life, ExtExpiresIn: life, AccessToken: access}
 }
 

@@ -24,13 +24,14 @@ func (s *Server) bundle(ctx context.Context, a *ask, g *given) (*bundle, error) 
 	asked := scopes{asked: g.scopes}
 	b := &bundle{family: &ajar.Grant{
 		Key: key, Kind: ajar.GrantFamily, State: ajar.GrantOpen, Client: g.client, Principal: g.principal.ID, Audience: g.audience, Scopes: g.scopes,
-		Amr: g.amr, AuthTime: g.authTime, From: a.from, Created: a.now, Expires: a.now.Add(s.AccessTokenLifetime),
+		Amr: g.amr, AuthTime: g.authTime, Vouched: g.vouched, From: a.from, Created: a.now, Expires: a.now.Add(s.AccessTokenLifetime),
 	}}
 	if asked.has("offline_access") {
 		b.family.Secret, b.family.Expires = secret, a.now.Add(s.RefreshLifetime)
 	} else {
 		text = ""
 	}
+	b.family.Expires = g.vouched.By(b.family.Expires)
 	b.family.Until = b.family.Expires.Add(24 * time.Hour)
 	return b, s.fill(ctx, a, g, b, text)
 }
@@ -41,7 +42,7 @@ func (s *Server) fill(ctx context.Context, a *ask, g *given, b *bundle, refresh 
 	if err != nil {
 		return err
 	}
-	b.token, b.out = doc, s.answer(g, access)
+	b.token, b.out = doc, s.answer(g, access, doc)
 	b.out.RefreshToken, b.out.ClientInfo = refresh, s.clientInfo(g.principal)
 	if (scopes{asked: g.scopes}).has("openid") {
 		b.out.IDToken, err = s.identity(ctx, a, g)
@@ -69,7 +70,7 @@ func newRefresh() (text, key, secret string) {
 func (s *Server) asGiven(ctx context.Context, a *ask, grant *ajar.Grant, acr string) (*given, error) {
 	g := &given{
 		form: a.form, client: grant.Client, acr: acr, audience: grant.Audience, scopes: slices.Clone(grant.Scopes),
-		nonce: grant.Nonce, amr: grant.Amr, authTime: grant.AuthTime, family: grant.Key,
+		nonce: grant.Nonce, amr: grant.Amr, authTime: grant.AuthTime, vouched: grant.Vouched, family: grant.Key,
 	}
 	err := s.Store.View(ctx, func(tx ajar.Tx) (err error) {
 		g.principal, err = ajar.Get[ajar.Principal](tx, string(grant.Principal))

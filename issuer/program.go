@@ -35,7 +35,7 @@ func (s *Server) clientCredentials(ctx context.Context, a *ask) (*tokens, error)
 		if err != nil {
 			return nil, err
 		}
-		out, a.details["token"] = s.answer(g, text), authn.ShortHash(doc.Hash)
+		out, a.details["token"] = s.answer(g, text, doc), authn.ShortHash(doc.Hash)
 		return func(tx ajar.Tx) error {
 			doc.Rev = 0
 			return tx.Put(doc)

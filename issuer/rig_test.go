@@ -275,6 +275,12 @@ func pkce() (verifier, challenge string) {
 // code has who agree to a sign-in, and gives the code that the browser is sent back with.
 func (g *rig) code(who *ajar.Principal, pairs ...string) (code, verifier string) {
 	g.t.Helper()
+	return g.codeOf(g.sessionFor(who), pairs...)
+}
+
+// codeOf is code for a session.
+func (g *rig) codeOf(who *session, pairs ...string) (code, verifier string) {
+	g.t.Helper()
 	verifier, challenge := pkce()
 	v := form2(append([]string{
 		"client_id", azureCLI, "response_type", "code", "redirect_uri", "http://localhost:8400", "scope", resource + " offline_access openid profile",
@@ -293,7 +299,7 @@ func (g *rig) code(who *ajar.Principal, pairs ...string) (code, verifier string)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	code, err = g.newCode(r, h, g.sessionFor(who))
+	code, err = g.newCode(r, h, who)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -365,7 +365,7 @@ func TestWhoHasNoPasswordMakesNoOtherWayIn(t *testing.T) {
 	b := g.browser()
 	r := b.asking()
 	w := httptest.NewRecorder()
-	fatal(t, g.visit(w, r).enter(p, []string{"fed"}, map[string]string{"credential": "upstream"}, nil))
+	fatal(t, g.visit(w, r).enter(p, []string{"fed"}, nil, map[string]string{"credential": "upstream"}, nil))
 	for _, c := range w.Result().Cookies() {
 		b.jar[c.Name] = c
 	}

@@ -37,6 +37,8 @@ type Config struct {
 	SessionIdle     time.Duration // after which a browser that is not used is signed out; 0 = 1 hour
 	SessionLifetime time.Duration // after which any browser is; 0 = 12 hours
 
+	Upstreams []Upstream // providers that people can sign in with, too
+
 	// Observe is told of every answer; nil = nobody.
 	Observe func(route string, status int, took time.Duration)
 }
@@ -48,6 +50,7 @@ type Server struct {
 	pages    *http.ServeMux
 	origin   string             // scheme and host of PublicURL
 	passkeys *webauthn.WebAuthn // nil where the plane has no name that passkeys could be for
+	others   []*provider        // of Upstreams
 
 	mu    sync.Mutex
 	polls map[string]poll // by key of a device's grant
@@ -74,6 +77,9 @@ func New(c Config) *Server {
 	c.Tenant.ID, c.Tenant.Domain = strings.ToLower(c.Tenant.ID), strings.ToLower(c.Tenant.Domain)
 	s := &Server{Config: c, log: c.Log, pages: http.NewServeMux(), polls: map[string]poll{}}
 	s.origin, s.passkeys = originOf(c.PublicURL), newPasskeys(c.PublicURL, c.Tenant.Name)
+	for _, u := range c.Upstreams {
+		s.others = append(s.others, newProvider(u, c.Clock))
+	}
 	s.mountPages(s.pages)
 	s.mountUpstreams(s.pages)
 	return s

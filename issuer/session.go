@@ -37,6 +37,7 @@ type session struct {
 	Name      string
 	AuthTime  time.Time // when they proved who they are
 	AMR       []string  // how: pwd, otp, hwk, mfa, fed …
+	Vouched   ajar.Vouched
 }
 
 // session is whose browser r comes from; not ok if nobody is signed in there. It is read from the store each time, so
@@ -50,7 +51,7 @@ func (s *Server) session(r *http.Request) (*session, bool) {
 		return nil, false
 	}
 	s.seen(r.Context(), doc)
-	return &session{ID: doc.Key, Principal: p.ID, Name: p.Name, AuthTime: doc.AuthTime, AMR: doc.Amr}, true
+	return &session{ID: doc.Key, Principal: p.ID, Name: p.Name, AuthTime: doc.AuthTime, AMR: doc.Amr, Vouched: doc.Vouched}, true
 }
 
 // readSession finds the session that a cookie stands for, and whose it is; NotFound unless it is good now.
@@ -140,10 +141,22 @@ func (v *visit) hand(e *entry) {
 	}
 }
 
-// enter signs p in with this browser. also is written in the same transaction, or nothing is. What is in details is
+// like has the session be of the same sign-in elsewhere as another, or as what the provider said; nil = of none.
+func (e *entry) like(other *ajar.Session) {
+	if other == nil || other.Provider == "" {
+		return
+	}
+	e.doc.Provider, e.doc.Vouched, e.doc.Hint = other.Provider, other.Vouched, other.Hint
+	if e.doc.Vouched.Until = e.doc.Expires; other.State == "" {
+		e.doc.AuthTime = other.AuthTime
+	}
+}
+
+// enter signs p in with this browser; elsewhere is what a provider had to do with it, if one had. also is written in the same transaction, or nothing is. What is in details is
 // recorded.
-func (v *visit) enter(p *ajar.Principal, amr []string, details map[string]string, also func(tx ajar.Tx) error) error {
+func (v *visit) enter(p *ajar.Principal, amr []string, elsewhere *ajar.Session, details map[string]string, also func(tx ajar.Tx) error) error {
 	e := v.newEntry(p, ajar.SessionWhole, amr...)
+	e.like(elsewhere)
 	err := v.s.Store.Update(v.r.Context(), func(tx ajar.Tx) error {
 		now, err := ajar.Get[ajar.Principal](tx, string(p.ID))
 		if errors.Is(err, ajar.NotFound) || (err == nil && now.Disabled) {

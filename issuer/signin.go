@@ -183,9 +183,14 @@ func (s *Server) signOutPage(v *visit) {
 }
 
 func (s *Server) signOut(v *visit) {
+	there := s.signOutThere(v)
 	if err := s.endSession(v.w, v.r); err != nil {
 		status, text := v.trouble(err)
 		s.errorPage(v.w, v.r, status, text)
+		return
+	}
+	if there != "" {
+		v.write(http.StatusOK, "on", page{Title: "You are signed out here", Refresh: there, Assets: assetNames})
 		return
 	}
 	v.redirect("/signin", "out", "1")

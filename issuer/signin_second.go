@@ -29,11 +29,19 @@ func nextStep(s *Server, doc *ajar.Session, list []*ajar.Factor) string {
 	return stepEnrol
 }
 
-// halfway is somebody who proved their password.
+// halfway is somebody who proved their password, or whom another provider knows.
 type halfway struct {
 	doc  *ajar.Session
 	p    *ajar.Principal
 	list []*ajar.Factor
+}
+
+// details are what is recorded of how they came so far.
+func (h *halfway) details() map[string]string {
+	if h.doc.Provider != "" {
+		return map[string]string{"upstream": h.doc.Provider}
+	}
+	return map[string]string{"credential": string(ajar.Password)}
 }
 
 // half is do for whoever is at that step; others are sent to theirs.
@@ -68,7 +76,7 @@ func (s *Server) advance(v *visit, h *halfway) {
 		v.redirect(at, "next", v.next())
 		return
 	}
-	err := v.enter(h.p, h.doc.Amr, map[string]string{"credential": string(ajar.Password)}, h.still)
+	err := v.enter(h.p, h.doc.Amr, h.doc, h.details(), h.still)
 	if err != nil {
 		status, text := v.trouble(err)
 		s.errorPage(v.w, v.r, status, text)
@@ -115,9 +123,9 @@ func (s *Server) useCode(v *visit, h *halfway) {
 		v.showCode(http.StatusBadRequest, h, "Type the six digits that your authenticator app shows, or a recovery code.")
 		return
 	}
-	details := map[string]string{"credential": string(ajar.Password)}
+	details := h.details()
 	s.second(v, h.p, details, func() error {
-		return v.enter(h.p, append(slices.Clone(h.doc.Amr), "otp", "mfa"), details, func(tx ajar.Tx) error {
+		return v.enter(h.p, append(slices.Clone(h.doc.Amr), "otp", "mfa"), h.doc, details, func(tx ajar.Tx) error {
 			kind, err := s.Auth.UseCode(tx, h.p.ID, code, v.now)
 			if err != nil {
 				return err
@@ -236,8 +244,9 @@ func (s *Server) enrolPasskey(v *visit, h *halfway) {
 // enrolled signs in who just made their first factor, and so proved it.
 func (s *Server) enrolled(v *visit, h *halfway, totp *totpData, err error, amr string, kind ajar.FactorKind) {
 	if err == nil {
-		details := map[string]string{"credential": string(ajar.Password), "factor": string(kind)}
-		err = v.enter(h.p, append(slices.Clone(h.doc.Amr), amr, "mfa"), details, h.still)
+		details := h.details()
+		details["factor"] = string(kind)
+		err = v.enter(h.p, append(slices.Clone(h.doc.Amr), amr, "mfa"), h.doc, details, h.still)
 	}
 	if err != nil {
 		status, text := v.trouble(err)

@@ -45,6 +45,7 @@ type Config struct {
 	TokenLifetime       duration             `yaml:"tokenLifetime"`
 	Issuer              Issuer               `yaml:"issuer"`
 	SignIn              Browsers             `yaml:"signIn"`
+	Upstreams           []Upstream           `yaml:"upstreams"` // providers that people can sign in with, too
 	TrustedProxies      prefixes             `yaml:"trustedProxies"`
 	ClientAddressHeader string               `yaml:"clientAddressHeader"`
 	Metrics             Metrics              `yaml:"metrics"`
@@ -288,6 +289,7 @@ func (c *Config) Validate(getenv func(string) string) error {
 	c.checkTenant(fault)
 	c.checkIssuer(fault)
 	c.SignIn.check(fault)
+	c.checkUpstreams(getenv, fault)
 	for kind, node := range c.Providers {
 		if err := decodeProvider(kind, node, new(provider.Config)); err != nil {
 			fault("providers.%s: %w", kind, err)

@@ -90,11 +90,11 @@ func (p *plane) tokens() *authn.Tokens {
 }
 
 // issuer is the surface where tokens are got.
-func (p *plane) issuer() *issuer.Server {
+func (p *plane) issuer(others []issuer.Upstream) *issuer.Server {
 	is := p.cfg.Issuer
 	return issuer.New(issuer.Config{
 		Store: p.changes, Clock: p.clock, Broker: p.broker, Auth: p.auth, Vault: p.vault, Log: p.log, PublicURL: p.cfg.PublicURL, Tenant: p.tenant,
 		AccessTokenLifetime: is.accessTokenLifetime(), RefreshLifetime: is.refreshLifetime(), Password: is.Password == "on", Clients: is.clients(),
-		Audiences: is.Audiences, Observe: p.metrics.observe, SessionIdle: p.cfg.SignIn.idle(), SessionLifetime: p.cfg.SignIn.lifetime(),
+		Audiences: is.Audiences, Observe: p.metrics.observe, SessionIdle: p.cfg.SignIn.idle(), SessionLifetime: p.cfg.SignIn.lifetime(), Upstreams: others,
 	})
 }

@@ -124,7 +124,11 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 		return fmt.Errorf("metrics.token: %w", err)
 	}
 	var stopping atomic.Bool
-	web := p.httpServer(p.routes(surface, p.issuer(), bytes.TrimSpace(token), &stopping))
+	others, err := p.cfg.upstreams(e.getenv)
+	if err != nil {
+		return err
+	}
+	web := p.httpServer(p.routes(surface, p.issuer(others), bytes.TrimSpace(token), &stopping))
 
 	inner, stopInner := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopInner(errStopped)
