@@ -109,7 +109,7 @@ func (s *Server) eventFilter(ctx context.Context, c *call) (f ajar.EventFilter, 
 
 // eventCursor goes on after the last position of the page before.
 func eventCursor(c *call, f *ajar.EventFilter) error {
-	cursor, err := parseSkip(c.param(skipToken))
+	cursor, err := c.cursor()
 	if err != nil || cursor == "" {
 		return err
 	}
@@ -172,7 +172,7 @@ func (s *Server) logBatches(ctx context.Context, c *call, _ nothing) (l list[lin
 	if err != nil {
 		return l, err
 	}
-	cursor, err := parseSkip(c.param(skipToken))
+	cursor, err := c.cursor()
 	if err != nil {
 		return l, err
 	}

@@ -31,7 +31,7 @@ func (c *call) page(size int) (broker.Page, error) {
 	if err != nil {
 		return broker.Page{}, err
 	}
-	cursor, err := parseSkip(c.param(skipToken))
+	cursor, err := c.cursor()
 	return broker.Page{Cursor: cursor, Limit: int(top)}, err
 }
 
@@ -48,11 +48,39 @@ func parseSkip(token string) (cursor string, err error) {
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	// The decoder skips line ends; what differs from what was given out was not given out.
-	if err != nil || len(b) < 2 || len(b) > 2048 || string(b[:1]) != skipVersion || formatSkip(string(b[1:])) != token {
-		return "", coded(ajar.Invalid, "InvalidSkipToken", "The $skiptoken '%.60s' is not one that this server gave out; follow nextLink as it is.", token)
+	if err != nil || len(b) < 2 || len(b) > 4096 || string(b[:1]) != skipVersion || formatSkip(string(b[1:])) != token {
+		return "", badSkip(token)
 	}
 	return string(b[1:]), nil
 }
+
+func badSkip(token string) error {
+	return coded(ajar.Invalid, "InvalidSkipToken", "The $skiptoken '%.60s' is not one that this server gave out; follow nextLink as it is.", token)
+}
+
+// cursor is where the call's $skiptoken says to go on. What a cursor says is for the plane alone, since it may name
+// something that the caller may not read: so a token is encrypted, for its caller.
+func (c *call) cursor() (string, error) {
+	text, err := parseSkip(c.param(skipToken))
+	v := c.s.Auth.Vault
+	if err != nil || text == "" || v == nil {
+		return text, err
+	}
+	cursor, ok := v.Unveil(c.skipName(), []byte(text))
+	if !ok {
+		return "", badSkip(c.param(skipToken))
+	}
+	return string(cursor), nil
+}
+
+func (c *call) skip(cursor string) string {
+	if v := c.s.Auth.Vault; v != nil {
+		cursor = string(v.Veil(c.skipName(), []byte(cursor)))
+	}
+	return formatSkip(cursor)
+}
+
+func (c *call) skipName() string { return "skip token of " + string(c.who.Principal) }
 
 // next is the link to the page after this one: the public address, the path as Azure spells it, the query as it came, and the
 // token.
@@ -71,7 +99,7 @@ func (c *call) next(cursor string) string {
 	if len(q) > 0 {
 		link += "&"
 	}
-	return link + skipToken + "=" + url.QueryEscape(formatSkip(cursor))
+	return link + skipToken + "=" + url.QueryEscape(c.skip(cursor))
 }
 
 var hostForm = regexp.MustCompile(`^[-A-Za-z0-9.]+(?::[0-9]+)?$|^\[[0-9A-Fa-f:.]+\](?::[0-9]+)?$`)

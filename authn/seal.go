@@ -6,6 +6,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -22,6 +23,8 @@ type Vault struct {
 	Store ajar.Store
 	Clock ajar.Clock
 	aead  cipher.AEAD
+	veil  cipher.AEAD
+	place []byte // key of veil's nonces
 }
 
 // NewVault makes a vault whose key-encryption key is kek: 32 bytes, as they are, in hex or in base64.
@@ -38,7 +41,39 @@ func NewVault(store ajar.Store, clock ajar.Clock, kek []byte) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key-encryption key: %w", err)
 	}
-	return &Vault{Store: store, Clock: clock, aead: aead}, nil
+	block, err = aes.NewCipher(derive(key, "veil"))
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	veil, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	return &Vault{Store: store, Clock: clock, aead: aead, veil: veil, place: derive(key, "veil nonce")}, nil
+}
+
+// derive makes another key of a key, for one purpose.
+func derive(key []byte, purpose string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(purpose))
+	return mac.Sum(nil)
+}
+
+// Veil encrypts what goes out and comes back often and is no secret of the plane's, under a key of its own. The same is the
+// same each time, so that as many can be made as there are to make: the nonce is made of the name and the text.
+func (v *Vault) Veil(name string, text []byte) []byte {
+	nonce := derive(v.place, name+"\n"+string(text))[:v.veil.NonceSize()]
+	return v.veil.Seal(nonce, nonce, text, []byte(name))
+}
+
+// Unveil gives what Veil was given under that name; not ok for anything else.
+func (v *Vault) Unveil(name string, veiled []byte) (text []byte, ok bool) {
+	n := v.veil.NonceSize()
+	if len(veiled) < n {
+		return nil, false
+	}
+	text, err := v.veil.Open(nil, veiled[:n], veiled[n:], []byte(name))
+	return text, err == nil
 }
 
 // NewKEK generates a key-encryption key as text for a file.
