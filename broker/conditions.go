@@ -36,8 +36,8 @@ func assignmentFacts(a *ajar.RoleAssignment, kind ajar.PrincipalKind) *rbac.Assi
 	return &rbac.AssignmentFacts{Role: a.Role, Principal: a.Principal, Kind: kind}
 }
 
-// asks gives each what is asked for as conditions ask about it: once for every source, so that each must be allowed by
-// itself. from is when durations start.
+// asks gives each what is asked for as conditions ask about it: once for every source and every protocol, so that each
+// must be allowed by itself. from is when durations start.
 func (t *txn) asks(r *ajar.Request, asks []ajar.Ask, from time.Time, each func(f rbac.Facts) error) error {
 	tags := map[string]map[string]string{}
 	for _, a := range asks {
@@ -50,15 +50,26 @@ func (t *txn) asks(r *ajar.Request, asks []ajar.Ask, from time.Time, each func(f
 		}
 		for _, src := range a.Sources {
 			own := r.From.IsValid() && src == netip.PrefixFrom(r.From, r.From.BitLen())
-			f := rbac.Facts{Now: t.now, Tags: tags[key], Ask: &rbac.AskFacts{
-				Machine: a.Target, Port: a.Port, Source: src, Own: own, Duration: a.EndAt(from).Sub(from), Justification: r.Justification,
-			}}
-			if err := each(f); err != nil {
-				return err
+			for _, protocol := range protocols(a.Port.Protocol) {
+				f := rbac.Facts{Now: t.now, Tags: tags[key], Ask: &rbac.AskFacts{
+					Machine: a.Target, Port: ajar.Port{Number: a.Port.Number, Protocol: protocol}, Source: src, Own: own,
+					Duration: a.EndAt(from).Sub(from), Justification: r.Justification,
+				}}
+				if err := each(f); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// protocols are those that p stands for.
+func protocols(p ajar.Protocol) []ajar.Protocol {
+	if p == ajar.Both {
+		return []ajar.Protocol{ajar.TCP, ajar.UDP}
+	}
+	return []ajar.Protocol{p}
 }
 
 // mayAsk refuses unless the caller, whom might let pass, may initiate every one of asks.
