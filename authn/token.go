@@ -23,6 +23,8 @@ type Config struct {
 	TokenFor time.Duration // how long a log-in lasts; 0 = 12 hours
 	Tokens   *Tokens       // which signed access tokens are taken; nil = none
 
+	Upstreams []*Upstream // providers whose access tokens are taken, too
+
 	SecondFactor SecondFactor // when people are asked for more than a password
 	Vault        *Vault       // opens what codes are checked with; needed once somebody has an authenticator app
 }
@@ -42,8 +44,9 @@ type known struct {
 	expires  time.Time
 	token    string // its hash
 	caller   ajar.Caller
-	audience string // whom a signed token is for
-	foreign  bool   // that is not us
+	audience string    // whom a signed token is for
+	foreign  bool      // that is not us
+	upstream *Upstream // whose token it is, if not ours
 }
 
 // How long log-ins and other tokens last.
@@ -88,6 +91,9 @@ func (a *Authn) bearer(ctx context.Context, text string) (*known, error) {
 		return a.look(ctx, HashSecret(text))
 	case !Signed(text):
 		return nil, errBadToken()
+	}
+	if u := a.upstreamOf(text); u != nil {
+		return a.theirs(ctx, u, text)
 	}
 	k, err := a.signed(ctx, text)
 	if err == nil && k.foreign {

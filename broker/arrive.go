@@ -102,8 +102,8 @@ func (t *txn) link(out, p *ajar.Principal) error {
 		out.Upstream = nil
 		return nil
 	}
-	if out.Kind != ajar.User {
-		return ajar.Errorf(ajar.Invalid, "people alone sign in elsewhere; %s is a %s", out.Name, out.Kind)
+	if out.Kind == ajar.Group {
+		return ajar.Errorf(ajar.Invalid, "people and programs sign in elsewhere; %s is a group", out.Name)
 	}
 	had, err := linked(t, p.Upstream)
 	if err != nil {

@@ -219,6 +219,9 @@ func (s *Server) letIn(v *visit, p *provider, who *ajar.Principal, amr []string,
 		}
 		return err
 	}
+	if who.Kind != ajar.User {
+		return nil, ajar.Errorf(ajar.Forbidden, "programs do not sign in with a browser")
+	}
 	if who.Disabled {
 		return nil, s.Auth.Refuse(v.r.Context(), who, v.login(details), ajar.Errorf(ajar.Forbidden, "the account is disabled"))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/authn"
 	"github.com/ajar-access/ajar/broker"
 	"github.com/ajar-access/ajar/rbac"
 )
@@ -188,6 +189,7 @@ func TestSingleSignOn(t *testing.T) {
 			t.Errorf("the provider: %d %s", a.StatusCode, text)
 		}
 	})
+	t.Run("its tokens as bearer", func(t *testing.T) { bearerOf(t, is, with(t), in) })
 	t.Run("a code is good once", func(t *testing.T) {
 		g := with(t)
 		b := g.browser().open("/signin/with/corp")
@@ -242,6 +244,31 @@ func groupsTravel(t *testing.T, g *rig, in func(*browser, string) *browser) {
 	}
 	if again := g.post(adfsToken, "client_id", azureCLI, "grant_type", "refresh_token", "refresh_token", h.RefreshToken); again.status != http.StatusBadRequest || again.Error != "invalid_grant" {
 		t.Errorf("a refresh token outlives the sign-in: %d %s", again.status, again.body)
+	}
+}
+
+// bearerOf: what the provider signed is taken for calls, by the keys that it publishes; what it signed for signing in is not.
+func bearerOf(t *testing.T, is string, g *rig, in func(*browser, string) *browser) {
+	doc := g.whole(in(g.browser(), "test-user@localhost"))
+	g.Auth.Upstreams = []*authn.Upstream{{Issuer: is, Audiences: []string{"web"}}}
+	hint, err := g.vault.Unwrap(hintSeal(g.others[0], doc.Principal), doc.Hint)
+	fatal(t, err)
+	if _, err := g.use(string(hint)); !errors.Is(err, ajar.Unauthenticated) {
+		t.Errorf("an id token: %v", err)
+	}
+	// The example signs no access tokens; without code and nonce its id tokens are as those would be.
+	q := url.Values{"client_id": {"web"}, "response_type": {"id_token"}, "scope": {"openid"}, "state": {"s"}, "redirect_uri": {publicURL + "/signin/callback/corp"}}
+	_, fragment, _ := strings.Cut(atProvider(t, is+"auth?"+q.Encode(), "test-user@localhost"), "#")
+	v, err := url.ParseQuery(fragment)
+	fatal(t, err)
+	who, err := g.use(v.Get("id_token"))
+	if err != nil || who.Principal != doc.Principal {
+		t.Errorf("%+v %v (%s)", who, err, fragment)
+	}
+	g.Auth.Upstreams = []*authn.Upstream{{Issuer: is, Audiences: []string{"other"}}}
+	g.Auth.Forget(doc.Principal)
+	if _, err := g.use(v.Get("id_token")); !errors.Is(err, ajar.Unauthenticated) {
+		t.Errorf("for somebody else: %v", err)
 	}
 }
 

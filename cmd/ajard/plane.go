@@ -146,7 +146,7 @@ func openPlane(ctx context.Context, c *Config, e env, listeners []netip.AddrPort
 // wire joins gate, loop and agents.
 func (p *plane) wire(ctx context.Context) error {
 	p.auth = authn.New(authn.Config{
-		Store: p.changes, Clock: p.clock, TokenFor: p.cfg.TokenLifetime.Duration, Tokens: p.tokens(),
+		Store: p.changes, Clock: p.clock, TokenFor: p.cfg.TokenLifetime.Duration, Tokens: p.tokens(), Upstreams: p.cfg.bearers(),
 		SecondFactor: p.cfg.SignIn.secondFactor(), Vault: p.vault,
 		Proxies: authn.Proxies{Trusted: p.cfg.TrustedProxies, Header: p.cfg.ClientAddressHeader},
 	})

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/ajar-access/ajar/authn"
 	"github.com/ajar-access/ajar/issuer"
 )
 
@@ -20,6 +22,7 @@ type Upstream struct {
 	Groups       map[string]string `yaml:"groups"`       // the groups here, by name, that the provider's stand for
 	Create       string            `yaml:"create"`       // on or off (default): whether people are made who come for the first time
 	SecondFactor string            `yaml:"secondFactor"` // trust (default) or ours: what signIn.secondFactor says holds, too
+	Audiences    []string          `yaml:"audiences"`    // of access tokens that programs may bring; default none
 }
 
 func (c *Config) checkUpstreams(getenv func(string) string, fault func(string, ...any)) {
@@ -48,6 +51,12 @@ func (c *Config) checkUpstreams(getenv func(string) string, fault func(string, .
 		if u.SecondFactor != "" && u.SecondFactor != "trust" && u.SecondFactor != "ours" {
 			fault("%s: secondFactor is %q; trust or ours", at, u.SecondFactor)
 		}
+		if len(u.Audiences) > 0 && u.SecondFactor == "ours" {
+			fault("%s: audiences do not go with secondFactor: ours, which tokens that programs bring would get around", at)
+		}
+		if slices.Contains(u.Audiences, "") || slices.Contains(u.Audiences, u.ClientID) {
+			fault("%s: audiences: none is empty, or the clientID, which id tokens are for", at)
+		}
 	}
 }
 
@@ -56,6 +65,16 @@ func (u Upstream) upstream(secret string) issuer.Upstream {
 		Name: u.Name, Title: u.Title, Issuer: u.Issuer, ClientID: u.ClientID, ClientSecret: strings.TrimSpace(secret), Scopes: u.Scopes,
 		NameClaim: u.NameClaim, GroupsClaim: u.GroupsClaim, Groups: u.Groups, Create: u.Create == "on", Ours: u.SecondFactor == "ours",
 	}
+}
+
+// bearers are the providers whose access tokens are taken.
+func (c *Config) bearers() (list []*authn.Upstream) {
+	for _, u := range c.Upstreams {
+		if len(u.Audiences) > 0 {
+			list = append(list, &authn.Upstream{Issuer: u.Issuer, Audiences: u.Audiences})
+		}
+	}
+	return list
 }
 
 // upstreams are the providers with their secrets.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,7 +28,7 @@ upstreams:
     groups: {9f0c: Operators}
     create: on
     secondFactor: ours
-  - {name: other, issuer: "http://localhost:5556/dex", clientID: plane, clientSecret: {env: OTHER}}
+  - {name: other, issuer: "http://localhost:5556/dex", clientID: plane, clientSecret: {env: OTHER}, audiences: ["api://ajar"]}
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +49,9 @@ upstreams:
 	if two.ClientSecret != "else" || two.Create || two.Ours || two.Scopes != nil {
 		t.Errorf("%+v", two)
 	}
+	if b := c.bearers(); len(b) != 1 || b[0].Issuer != two.Issuer || !slices.Equal(b[0].Audiences, []string{"api://ajar"}) {
+		t.Errorf("%d providers' access tokens are taken", len(b))
+	}
 }
 
 func TestBadUpstreams(t *testing.T) {
@@ -62,6 +66,8 @@ func TestBadUpstreams(t *testing.T) {
 		`[{name: a, issuer: "https://x.example", clientID: c, scopes: [a b]}]`:                                       "scopes",
 		`[{name: a, issuer: "https://x.example", clientID: c, create: maybe}]`:                                       "create",
 		`[{name: a, issuer: "https://x.example", clientID: c, secondFactor: theirs}]`:                                "secondFactor",
+		`[{name: a, issuer: "https://x.example", clientID: c, audiences: [a, c]}]`:                                   "id tokens",
+		`[{name: a, issuer: "https://x.example", clientID: c, audiences: [a], secondFactor: ours}]`:                  "get around",
 		`[{name: a, issuer: "https://x.example", clientID: c, trust: all}]`:                                          "there is no key trust",
 		`[{name: a, issuer: "https://x.example", clientID: c}, {name: a, issuer: "https://y.example", clientID: c}]`: "name a is there twice",
 		`[{name: a, issuer: "https://x.example", clientID: c}, {name: b, issuer: "https://x.example", clientID: c}]`: "https://x.example is there twice",
