@@ -12,13 +12,20 @@ const CurrentPasswordRequired = "CurrentPasswordRequired"
 
 // Confirm refuses unless secret is the caller's password: whoever found a token must not make a log-in of it. It is
 // throttled and recorded like a log-in. Whoever has no password yet, or has used a one-time one up, has nothing to
-// confirm.
+// confirm; unless they sign in with another provider, or an application of theirs asks, which no one-time one is given to: there a token
+// that was found would become a way in beside that.
 func (a *Authn) Confirm(ctx context.Context, who ajar.Caller, secret string) error {
 	now := a.Clock().UTC().Truncate(time.Millisecond)
 	in := Login{Name: string(who.Principal), Secret: secret, From: who.From, Via: who.Via, Corr: who.Corr}
 	id, err := a.identity(ctx, in, now)
-	if err != nil || id.password == nil {
+	if err != nil {
 		return err
+	}
+	if id.password == nil {
+		if id.principal != nil && (id.principal.Upstream != nil || who.App != "") {
+			return ajar.Errorf(ajar.Forbidden, "you sign in elsewhere, and have no password here that could be changed; an administrator can give you one")
+		}
+		return nil
 	}
 	if secret == "" || len(secret) > maxPassword {
 		return &ajar.Error{Kind: ajar.Invalid, Code: CurrentPasswordRequired, Msg: "give the password that you have now, too (currentPassword)"}
