@@ -16,7 +16,7 @@ const maxMembers = 10_000
 // PutPrincipal creates a principal (ID "") or changes its Name, Display, Disabled and, if one
 // is given, Upstream (PrincipalWrite; an empty link takes the link away). Members of a
 // group are changed by AddMember and RemoveMember alone. To change somebody, the caller must hold what they hold.
-// Disabling somebody revokes what they have open.
+// Disabling somebody revokes what they have open, and ends their tokens and sessions for good.
 func (b *Broker) PutPrincipal(ctx context.Context, who ajar.Caller, p ajar.Principal) (*ajar.Principal, error) {
 	bad := checkPrincipal(&p)
 	if bad == nil {
@@ -65,6 +65,10 @@ func (b *Broker) PutPrincipal(ctx context.Context, who ajar.Caller, p ajar.Princ
 		}
 		t.detail("disabled", "true")
 		if err := t.closeAll(out.ID); err != nil {
+			return err
+		}
+		// Who is let in again later signs in anew: nobody knows who has what was given out before.
+		if err := t.endTokens(out.ID); err != nil {
 			return err
 		}
 		return t.ownerStays()
