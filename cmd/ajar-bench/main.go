@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ajar-access/ajar/lab"
 )
 
@@ -90,6 +92,8 @@ func run(ctx context.Context, names []string, out io.Writer, getenv func(string)
 		if len(names) > 0 && !slices.Contains(names, p.name) {
 			continue
 		}
+		// What the part before has written and removed is not to be waited for in this one: a commit waits for the disk.
+		unix.Sync()
 		if err := p.run(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
