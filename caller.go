@@ -78,7 +78,11 @@ type Caller struct {
 	Doing     string        // the call that would change something; what is refused to be looked up for it is recorded
 	App       string        // the application that the token was given to
 	Call      *Call         // the HTTP request that would change something; kept in its event
+	Until     time.Time     // when the word of the provider that they signed in with ends; zero = never
 }
+
+// OwnClient is the client id of this project's own programs.
+const OwnClient = "a1a30f6e-5c3b-4c53-9f0e-6d2b7f1c4a10"
 
 // Plane is the caller of what nobody asked for: the loop, start-up, recovery on the plane's own machine.
 var Plane = Caller{Principal: "00000000-0000-0000-0000-000000000000", Name: "ajar", Via: "local"}

@@ -109,6 +109,7 @@ func (a *Authn) theirs(ctx context.Context, u *Upstream, text string) (*known, e
 		return nil, err
 	}
 	k.at, k.expires, k.token, k.upstream = now, c.Expiry.Time(), hash, u
+	k.caller.Until = k.expires
 	if k.caller.App = c.AZP; c.AZP == "" {
 		k.caller.App = c.AppID
 	}

@@ -112,7 +112,7 @@ func TestUpstreamAccessTokens(t *testing.T) {
 	}
 	model := e.token(jose.ES256, "ec", e.ec, good)
 	for _, text := range []string{model, e.token(jose.RS256, "rsa", e.rsa, good), e.token(jose.PS256, "rsa", e.rsa, with("aud", []string{"x", "api://ajar"}))} {
-		if who, err := use(text); err != nil || who.Principal != p.ID || who.App != "pipeline" || len(who.Groups) != 0 {
+		if who, err := use(text); err != nil || who.Principal != p.ID || who.App != "pipeline" || len(who.Groups) != 0 || who.Until.Unix() != now+3600 {
 			t.Fatalf("%+v %v", who, err)
 		}
 	}

@@ -52,6 +52,32 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 	return t.outranks(p)
 }
 
+// mayMake refuses a way in to whoever asks with a token that an application got: it ends soon, or with its refresh
+// tokens, and what is made of it would not.
+func (t *txn) mayMake() error {
+	if t.who.App == "" || strings.EqualFold(t.who.App, ajar.OwnClient) {
+		return nil
+	}
+	return ajar.Errorf(ajar.Forbidden, "an application's token makes no other token and no secret of its holder; sign in with ajar login")
+}
+
+// mayProve authorizes giving somebody a credential. Nobody makes one that lasts of a token that does not.
+func (t *txn) mayProve(c *ajar.Credential) error {
+	if err := t.mayChange(c.Principal); err != nil {
+		return err
+	}
+	if !t.self(c.Principal) || (c.Kind != ajar.Secret && c.Kind != ajar.Certificate) {
+		return nil
+	}
+	if err := t.mayMake(); err != nil {
+		return err
+	}
+	if !t.who.Until.IsZero() {
+		return ajar.Errorf(ajar.Forbidden, "you sign in elsewhere; a secret or certificate of yours is for an administrator to give")
+	}
+	return nil
+}
+
 // PutCredential gives a principal a way to prove itself: oneself, or with PrincipalWrite somebody who holds no more
 // than the caller. c.Hash is handed in; the secret itself never comes here. People have passwords, service principals
 // have secrets. A password replaces the one before and ends the principal's tokens and sessions, except those whose hashes are given
@@ -59,7 +85,7 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 func (b *Broker) PutCredential(ctx context.Context, who ajar.Caller, c ajar.Credential, spare ...string) (*ajar.Credential, error) {
 	bad := b.checkCredential(&c)
 	out := &ajar.Credential{}
-	o := op{action: CredentialWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(c.Principal) }}
+	o := op{action: CredentialWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayProve(&c) }}
 	err := b.do(ctx, who, o, func(t *txn) error {
 		p, err := t.principal(c.Principal)
 		if err != nil {
@@ -230,7 +256,8 @@ func shown(c *ajar.Credential) *ajar.Credential {
 	return &d
 }
 
-// PutToken records a bearer token that was made for the caller. Name, Hash and Expires are read.
+// PutToken records a bearer token that was made for the caller. Name, Hash and Expires are read. Where another provider
+// vouches for the caller, it has the groups of that sign-in and ends with it.
 func (b *Broker) PutToken(ctx context.Context, who ajar.Caller, k ajar.Token) (*ajar.Token, error) {
 	bad := digest("the token", k.Hash)
 	if bad == nil {
@@ -240,12 +267,19 @@ func (b *Broker) PutToken(ctx context.Context, who ajar.Caller, k ajar.Token) (*
 		bad = ajar.Errorf(ajar.Invalid, "the token's end lies beyond the year 9999")
 	}
 	var out *ajar.Token
-	o := op{action: TokenWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error { return t.mayChange(t.who.Principal) }}
+	o := op{action: TokenWrite, scope: ajar.Root, bad: bad, may: func(t *txn) error {
+		if err := t.mayChange(t.who.Principal); err != nil {
+			return err
+		}
+		return t.mayMake()
+	}}
 	err := b.do(ctx, who, o, func(t *txn) error {
 		if !k.Expires.After(t.now) || k.Expires.Sub(t.now) > maxToken {
 			return ajar.Errorf(ajar.Invalid, "a token lasts between a moment and %d days", maxToken/(24*time.Hour))
 		}
-		out = &ajar.Token{Hash: k.Hash, Principal: t.who.Principal, Name: k.Name, From: t.who.From.WithZone(""), Created: t.now, Expires: trim(k.Expires)}
+		out = &ajar.Token{Hash: k.Hash, Principal: t.who.Principal, Name: k.Name, From: t.who.From.WithZone(""), Created: t.now}
+		out.Vouched = ajar.Vouched{Groups: slices.Clone(t.who.Groups), Until: t.who.Until}
+		out.Expires = out.Vouched.By(trim(k.Expires))
 		t.detail("name", k.Name)
 		t.detail("token", k.Hash[:8])
 		return t.Put(out)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ajar-access/ajar"
 )
 
 // Client is an application that people sign in to, or with.
@@ -19,7 +21,7 @@ type Client struct {
 }
 
 // OwnClient is the client id of this project's own programs.
-const OwnClient = "a1a30f6e-5c3b-4c53-9f0e-6d2b7f1c4a10"
+const OwnClient = ajar.OwnClient
 
 // wellKnown are the clients that everybody has: programs on people's own machines.
 var wellKnown = []Client{

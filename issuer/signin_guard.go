@@ -40,7 +40,7 @@ func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
 
 // caller is who is signed in, as the broker knows them.
 func (v *visit) caller() ajar.Caller {
-	return ajar.Caller{Principal: v.who.Principal, Name: v.who.Name, Groups: v.who.Vouched.Groups, From: v.from, Via: via, Corr: v.corr}
+	return ajar.Caller{Principal: v.who.Principal, Name: v.who.Name, Groups: v.who.Vouched.Groups, Until: v.who.Vouched.Until, From: v.from, Via: via, Corr: v.corr}
 }
 
 // login is an attempt of p's, as it is throttled and recorded.
