@@ -214,3 +214,12 @@ func (a *Authn) Spend(what string, from netip.Addr, l Limit, cost float64) time.
 	b.left -= min(cost, b.left)
 	return 0
 }
+
+// Refund gives back what Spend took, where it turned out not to count.
+func (a *Authn) Refund(what string, from netip.Addr, l Limit, cost float64) {
+	t := a.throttle
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.bucket("s "+what+" "+addressKey(from), rate{l.Burst, l.Every}, a.Clock())
+	b.left = min(l.Burst, b.left+cost)
+}

@@ -211,17 +211,23 @@ func (s *Server) pendingDevice(ctx context.Context, userCode string, who *sessio
 	return &deviceView{Client: client, From: g.From, Asked: g.Created, Expires: g.Expires}, nil
 }
 
-// guess runs find, and counts it where it finds nothing.
+// guess runs find, and counts it where it finds nothing. It is counted before, and taken back after: however many come at
+// once, no more of them look than may be wrong.
 func (s *Server) guess(who *session, from netip.Addr, find func() error) error {
 	by := "user code " + string(who.Principal)
-	wait := max(s.Auth.Spend("user code", from, guessRate, 0), s.Auth.Spend(by, netip.Addr{}, guessRate, 0))
+	wait := s.Auth.Spend("user code", from, guessRate, 1)
+	if wait == 0 {
+		if wait = s.Auth.Spend(by, netip.Addr{}, guessRate, 1); wait > 0 {
+			s.Auth.Refund("user code", from, guessRate, 1)
+		}
+	}
 	if wait > 0 {
 		return ajar.Errorf(ajar.TooMany, "too many wrong codes; wait %s", wait.Round(time.Second))
 	}
 	err := find()
-	if errors.Is(err, ajar.NotFound) {
-		s.Auth.Spend("user code", from, guessRate, 1)
-		s.Auth.Spend(by, netip.Addr{}, guessRate, 1)
+	if !errors.Is(err, ajar.NotFound) {
+		s.Auth.Refund("user code", from, guessRate, 1)
+		s.Auth.Refund(by, netip.Addr{}, guessRate, 1)
 	}
 	return err
 }
