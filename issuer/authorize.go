@@ -44,11 +44,16 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, f form) {
 		return
 	}
 	who, ok := s.session(r)
+	old := ok && h.maxAge >= 0 && h.now.Sub(who.AuthTime) > h.maxAge
 	switch {
-	case h.prompts("none") && !ok:
-		s.sendBack(w, r, h, map[string]string{"error": "login_required", "error_description": "nobody is signed in with this browser"})
+	case h.prompts("none") && (!ok || old):
+		text := "nobody is signed in with this browser"
+		if old {
+			text = "the person signed in longer ago than max_age"
+		}
+		s.sendBack(w, r, h, map[string]string{"error": "login_required", "error_description": text})
 		return
-	case !ok, h.prompts("login"), h.maxAge >= 0 && h.now.Sub(who.AuthTime) > h.maxAge:
+	case !ok, h.prompts("login"), old:
 		s.toSignIn(w, withoutPrompt(r, "login"), h.get("login_hint"))
 		return
 	}

@@ -125,6 +125,26 @@ func TestSigningInAnewWhenAsked(t *testing.T) {
 	b.open(wishURL(challenge, "prompt", "", "max_age", "3600")).shows(http.StatusOK, "Continue to Azure CLI?")
 }
 
+// TestNoPageWhereNoneIsWished: prompt=none is answered at once, also where max_age asks for signing in anew.
+func TestNoPageWhereNoneIsWished(t *testing.T) {
+	g := newPages(t)
+	g.newPerson("alice")
+	_, challenge := pkce()
+	at := wishURL(challenge, "prompt", "none", "max_age", "60")
+	b := g.browser()
+	if q := b.open(at).back(); q.Get("error") != "login_required" || q.Get("state") != "st" {
+		t.Errorf("nobody signed in: %v", q)
+	}
+	b.signIn("alice")
+	if q := b.open(at).back(); q.Get("error") != "interaction_required" {
+		t.Errorf("signed in just now: %v", q)
+	}
+	g.step(2 * time.Minute)
+	if q := b.open(at).back(); q.Get("error") != "login_required" || !strings.Contains(q.Get("error_description"), "max_age") {
+		t.Errorf("signed in too long ago: %v", q)
+	}
+}
+
 // TestKnownApplicationsAreSignedInToSilently: one whose address on the web is registered gets its code at once, and a
 // disabled account gives none.
 func TestKnownApplicationsAreSignedInToSilently(t *testing.T) {
