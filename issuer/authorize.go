@@ -190,6 +190,11 @@ func (s *Server) newCode(r *http.Request, h *wish, who *session) (string, error)
 		Amr: who.AMR, AuthTime: who.AuthTime, Vouched: who.Vouched, From: h.from, Created: h.now, Expires: h.now.Add(codeLife), Until: h.now.Add(s.RefreshLifetime),
 	}
 	err := s.Store.Update(r.Context(), func(tx ajar.Tx) error {
+		if err := still(tx, who); errors.Is(err, ajar.Forbidden) {
+			return fault(http.StatusForbidden, "access_denied", 50173, "%s", ajar.Message(err))
+		} else if err != nil {
+			return err
+		}
 		p, err := ajar.Get[ajar.Principal](tx, string(who.Principal))
 		if errors.Is(err, ajar.NotFound) || (err == nil && p.Disabled) {
 			return fault(http.StatusForbidden, "access_denied", 50057, "the account is disabled or gone")

@@ -251,6 +251,9 @@ func findDevice(tx ajar.Tx, userCode string, now time.Time) (*ajar.Grant, error)
 func (s *Server) decideDevice(ctx context.Context, userCode string, who *session, from netip.Addr, corr string, allow bool) error {
 	return s.guess(who, from, func() error {
 		return s.Store.Update(ctx, func(tx ajar.Tx) error {
+			if err := still(tx, who); err != nil {
+				return err
+			}
 			now := s.Clock().UTC().Truncate(time.Millisecond)
 			g, err := findDevice(tx, userCode, now)
 			if err != nil {

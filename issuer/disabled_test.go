@@ -1,6 +1,8 @@
 package issuer
 
 import (
+	"errors"
+	"net/http"
 	"testing"
 	"time"
 
@@ -38,5 +40,36 @@ func TestWhatADisabledAccountHadStaysEnded(t *testing.T) {
 	}
 	if who := g.browser().signIn("alice").signedIn(); who != "alice" {
 		t.Errorf("signed in anew as %q", who)
+	}
+}
+
+// TestNothingIsGivenAfterTheSessionEnded: the page was read while somebody was signed in, and answered when what they had
+// was ended.
+func TestNothingIsGivenAfterTheSessionEnded(t *testing.T) {
+	g := newRig(t)
+	alice := g.newPerson("alice")
+	who := g.sessionFor(alice)
+	r, h, _ := g.wished()
+	device, user := g.device()
+	for _, disabled := range []bool{true, false} {
+		p := *alice
+		p.Disabled = disabled
+		_, err := g.Broker.PutPrincipal(t.Context(), ajar.Plane, p)
+		fatal(t, err)
+	}
+	if _, err := g.newCode(r, h, who); err == nil || asFault(err).status != http.StatusForbidden || asFault(err).params()["error"] != "access_denied" {
+		t.Errorf("a code is given: %v", err)
+	}
+	if err := g.decideDevice(t.Context(), user, who, somewhere, "", true); !errors.Is(err, ajar.Forbidden) {
+		t.Errorf("a device is let in: %v", err)
+	}
+	g.poll(device).refusedAs(t, "the device", http.StatusBadRequest, "authorization_pending")
+	other := g.sessionFor(g.newPerson("bob"))
+	other.Principal = alice.ID
+	if _, err := g.newCode(r, h, other); err == nil {
+		t.Error("a code is given by another's session")
+	}
+	if _, err := g.newCode(r, h, g.sessionFor(alice)); err != nil {
+		t.Errorf("signed in anew: %v", err)
 	}
 }

@@ -281,6 +281,17 @@ func (g *rig) code(who *ajar.Principal, pairs ...string) (code, verifier string)
 // codeOf is code for a session.
 func (g *rig) codeOf(who *session, pairs ...string) (code, verifier string) {
 	g.t.Helper()
+	r, h, verifier := g.wished(pairs...)
+	code, err := g.newCode(r, h, who)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return code, verifier
+}
+
+// wished is what Azure CLI asks of a browser.
+func (g *rig) wished(pairs ...string) (r *http.Request, h *wish, verifier string) {
+	g.t.Helper()
 	verifier, challenge := pkce()
 	v := form2(append([]string{
 		"client_id", azureCLI, "response_type", "code", "redirect_uri", "http://localhost:8400", "scope", resource + " offline_access openid profile",
@@ -289,7 +300,7 @@ func (g *rig) codeOf(who *session, pairs ...string) (code, verifier string) {
 	for name, all := range v {
 		v[name] = all[len(all)-1:]
 	}
-	r := httptest.NewRequest(http.MethodGet, "/adfs/oauth2/v2.0/authorize?"+v.Encode(), nil)
+	r = httptest.NewRequest(http.MethodGet, "/adfs/oauth2/v2.0/authorize?"+v.Encode(), nil)
 	r.RemoteAddr = g.from
 	f, _ := g.form("adfs")
 	h, err := g.wish(r, f)
@@ -299,15 +310,15 @@ func (g *rig) codeOf(who *session, pairs ...string) (code, verifier string) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	code, err = g.newCode(r, h, who)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return code, verifier
+	return r, h, verifier
 }
 
+// sessionFor signs who in.
 func (g *rig) sessionFor(who *ajar.Principal) *session {
-	return &session{ID: "s", Principal: who.ID, Name: who.Name, AuthTime: g.now(), AMR: []string{"pwd"}}
+	now, day := g.now(), g.now().Add(24*time.Hour)
+	doc := &ajar.Session{Key: uuid.NewString(), State: ajar.SessionWhole, Principal: who.ID, Amr: []string{"pwd"}, AuthTime: now, Created: now, Seen: now, Idle: day, Expires: day}
+	g.put(doc)
+	return &session{ID: doc.Key, Principal: who.ID, Name: who.Name, AuthTime: now, AMR: doc.Amr}
 }
 
 // over is pairs with others in the place of those of the same name.

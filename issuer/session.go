@@ -54,6 +54,16 @@ func (s *Server) session(r *http.Request) (*session, bool) {
 	return &session{ID: doc.Key, Principal: p.ID, Name: p.Name, AuthTime: doc.AuthTime, AMR: doc.Amr, Vouched: doc.Vouched}, true
 }
 
+// still refuses who was signed out since they were read, in the transaction that gives something in their name: what ends
+// a session, such as a change of a stolen password, ends what was given before, and cannot end what is given after.
+func still(tx ajar.Tx, who *session) error {
+	doc, err := ajar.Get[ajar.Session](tx, who.ID)
+	if errors.Is(err, ajar.NotFound) || (err == nil && (doc.State != ajar.SessionWhole || doc.Principal != who.Principal)) {
+		return ajar.Errorf(ajar.Forbidden, "the sign-in has ended; begin again")
+	}
+	return err
+}
+
 // readSession finds the session that a cookie stands for, and whose it is; NotFound unless it is good now.
 func (s *Server) readSession(ctx context.Context, text string, state ajar.SessionState) (doc *ajar.Session, p *ajar.Principal, err error) {
 	none := ajar.Errorf(ajar.NotFound, "nobody is signed in here")
