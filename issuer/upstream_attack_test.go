@@ -349,3 +349,43 @@ func TestLinksAreGivenByWhoMayChangeThePerson(t *testing.T) {
 	}
 	g.browser().via(hs[0], "corp").shows(http.StatusConflict)
 }
+
+// TestWithoutAuthTimeNobodyIsFresh: a provider that does not say when somebody proved who they are may have gone on by
+// itself, for whoever sits at a browser left alone; that changes no password that is here beside.
+func TestWithoutAuthTimeNobodyIsFresh(t *testing.T) {
+	g, hs := besieged(t, "corp")
+	p := g.newPerson("bob")
+	p.Upstream = &ajar.Link{Issuer: hs[0].URL, Subject: "s1"}
+	g.put(p)
+	now := g.now().Unix()
+	for _, c := range []struct {
+		what  string
+		at    any
+		fresh bool
+	}{
+		{"not said", nil, false},
+		{"no time", "yesterday", false},
+		{"of a time to come", now + 3600, false},
+		{"an hour ago", now - 3600, false},
+		{"just now", now, true},
+		{"just now by a clock that is fast", now + 60, true},
+	} {
+		hs[0].claims = map[string]any{"auth_time": c.at}
+		b := g.browser().via(hs[0], "corp")
+		if b.signedIn() != "bob" {
+			t.Fatalf("%s: not signed in: %s", c.what, b.page.body)
+		}
+		if b.open("/account/password"); (b.at == "/account/password") != c.fresh {
+			t.Errorf("%s: led to %s", c.what, b.at)
+		}
+	}
+	b := g.browser().via(hs[0], "corp")
+	hs[0].claims = map[string]any{}
+	if b.via(hs[0], "corp"); b.open("/account/password").at == "/account/password" {
+		t.Error("asked again, it need not say either")
+	}
+	b.fill("/signin", "name", "bob", "password", personal)
+	if b.open("/account/password"); b.at != "/account/password" {
+		t.Errorf("the password does not do: led to %s", b.at)
+	}
+}

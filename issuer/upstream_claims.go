@@ -51,14 +51,10 @@ func (p *provider) read(id *oidc.IDToken, claims map[string]json.RawMessage) (*s
 	case id.IssuedAt.IsZero() || id.IssuedAt.After(now.Add(clocksApart)):
 		return nil, errors.New("the id token is of a time to come, or of none")
 	}
-	out := &said{subject: id.Subject, name: text(p.NameClaim), display: clip(text("name"), 256), amr: []string{"fed"}, authTime: now}
+	out := &said{subject: id.Subject, name: text(p.NameClaim), display: clip(text("name"), 256), amr: []string{"fed"}, authTime: signedInAt(claims, now)}
 	if p.NameClaim == "email" && string(claims["email_verified"]) == "false" {
 		out.name = ""
 	}
-	if at := 0.0; json.Unmarshal(claims["auth_time"], &at) == nil && at > 0 && at < float64(now.Unix()) {
-		out.authTime = time.Unix(int64(at), 0)
-	}
-	out.authTime = out.authTime.UTC().Truncate(time.Millisecond)
 	var amr []string
 	if json.Unmarshal(claims["amr"], &amr) == nil && slices.Contains(amr, "mfa") {
 		out.amr = append(out.amr, "mfa")
@@ -66,6 +62,19 @@ func (p *provider) read(id *oidc.IDToken, claims map[string]json.RawMessage) (*s
 	var err error
 	out.theirs, err = p.readGroups(claims)
 	return out, err
+}
+
+// signedInAt is when somebody signed in there. Where that is not said, perhaps nobody proved anything just now, and the
+// provider went on by itself: so it is too long ago to be fresh.
+func signedInAt(claims map[string]json.RawMessage, now time.Time) time.Time {
+	at := 0.0
+	if json.Unmarshal(claims["auth_time"], &at) != nil || at <= 0 || at > float64(now.Add(clocksApart).Unix()) {
+		return now.Add(-freshFor - time.Second).UTC().Truncate(time.Millisecond)
+	}
+	if at < float64(now.Unix()) {
+		now = time.Unix(int64(at), 0)
+	}
+	return now.UTC().Truncate(time.Millisecond)
 }
 
 // readGroups reads the groups claim: a list of words, or one. A list that is not there is empty; one that cannot be
