@@ -16,6 +16,7 @@ type Arrival struct {
 	Display  string
 	Create   bool // whether they are made if nobody is linked
 	From     netip.Addr
+	Via      string
 	Corr     string
 }
 
@@ -36,8 +37,7 @@ func (b *Broker) Arrive(ctx context.Context, a Arrival) (p *ajar.Principal, err 
 		return p, err
 	}
 	if !a.Create {
-		return nil, &ajar.Error{Kind: ajar.Forbidden, Code: "PrincipalNotLinked", Msg: fmt.Sprintf(
-			"nobody here is linked to subject %.120q of %s; ask an administrator", a.Link.Subject, a.Provider)}
+		return nil, b.stranger(ctx, a)
 	}
 	made := ajar.Principal{Kind: ajar.User, Name: a.Name, Display: a.Display}
 	bad := checkPrincipal(&made)
@@ -63,6 +63,20 @@ func (b *Broker) Arrive(ctx context.Context, a Arrival) (p *ajar.Principal, err 
 		return nil, err
 	}
 	return p, nil
+}
+
+// stranger refuses an arrival whom nobody is linked to. It is recorded as a refused sign-in, so that administrators see
+// whom to link, or who tries.
+func (b *Broker) stranger(ctx context.Context, a Arrival) error {
+	err := &ajar.Error{Kind: ajar.Forbidden, Code: "PrincipalNotLinked", Msg: fmt.Sprintf(
+		"nobody here is linked to subject %.120q of %s; ask an administrator", a.Link.Subject, a.Provider)}
+	t := b.txn(nil, ajar.Caller{From: a.From, Via: a.Via, Corr: a.Corr})
+	t.event = t.newEvent(ajar.SignIn, "")
+	t.detail("upstream", a.Provider)
+	t.detail("issuer", a.Link.Issuer)
+	t.detail("subject", a.Link.Subject)
+	t.detail("name", clean(a.Name, 256)) // what the provider calls them: nobody here
+	return b.refused(ctx, t, op{}, err)
 }
 
 // linked finds who is linked; nil if nobody is.

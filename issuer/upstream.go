@@ -191,7 +191,7 @@ func (s *Server) arrive(v *visit, p *provider) (to func(), err error) {
 		name = who.subject
 	}
 	principal, err := s.Broker.Arrive(ctx, broker.Arrival{
-		Link: ajar.Link{Issuer: p.Issuer, Subject: who.subject}, Provider: p.Name, Name: name, Display: who.display, Create: p.Create, From: v.from, Corr: v.corr,
+		Link: ajar.Link{Issuer: p.Issuer, Subject: who.subject}, Provider: p.Name, Name: name, Display: who.display, Create: p.Create, From: v.from, Via: via, Corr: v.corr,
 	})
 	if err != nil {
 		return nil, err

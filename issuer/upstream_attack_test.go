@@ -389,3 +389,32 @@ func TestWithoutAuthTimeNobodyIsFresh(t *testing.T) {
 		t.Errorf("the password does not do: led to %s", b.at)
 	}
 }
+
+// TestStrangersAreRecorded: who proved themselves elsewhere and is linked to nobody here is turned away with an event, as
+// anybody else who fails to sign in.
+func TestStrangersAreRecorded(t *testing.T) {
+	h := newVillain(t)
+	u := h.upstream("corp")
+	u.Create = false
+	g := newPages(t, func(c *Config) { c.Upstreams = []Upstream{u} })
+	h.now = g.now
+	b := g.browser().via(h, "corp").shows(http.StatusForbidden, "Nobody here is linked to subject", "s1")
+	accepted, refused := g.signIns()
+	if len(accepted) != 0 || len(refused) != 1 || b.signedIn() != "" {
+		t.Fatalf("recorded: %d and %d, %q is signed in", len(accepted), len(refused), b.signedIn())
+	}
+	e := refused[0]
+	if e.Code != "PrincipalNotLinked" || e.Kind != ajar.Forbidden || e.Caller != "" || e.Name != "" || e.From.String() != "203.0.113.9" || e.Via != via || e.Corr == "" {
+		t.Errorf("recorded: %+v", e)
+	}
+	want := map[string]string{"upstream": "corp", "issuer": h.URL, "subject": "s1", "name": "mallory"}
+	if !maps.Equal(e.Details, want) {
+		t.Errorf("details: %v, want %v", e.Details, want)
+	}
+	for range 2 * int(awayRate.Burst) {
+		b.via(h, "corp")
+	}
+	if _, refused := g.signIns(); len(refused) > int(awayRate.Burst) {
+		t.Errorf("one address has %d of them recorded at once", len(refused))
+	}
+}
