@@ -79,6 +79,7 @@ type Caller struct {
 	App       string        // the application that the token was given to
 	Call      *Call         // the HTTP request that would change something; kept in its event
 	Until     time.Time     // when the word of the provider that they signed in with ends; zero = never
+	Proof     string        // the id of the secret or certificate that the token was got with, if any
 }
 
 // OwnClient is the client id of this project's own programs.
@@ -136,6 +137,8 @@ type Token struct {
 	Client    string    // the application that an access token was given to
 	Family    string    // the refresh tokens that it came with, if any
 	Vouched   Vouched   // the groups that go with it
+	// Credential is the id of the secret or certificate that it was got with, if any: it ends when that is removed.
+	Credential string
 }
 
 // Familiar is an address that somebody signed in from: guesses that others make from there, or elsewhere, do not keep

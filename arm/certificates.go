@@ -125,6 +125,7 @@ func (s *Server) deleteCertificate(ctx context.Context, c *call, _ nothing) (not
 	for _, cr := range all {
 		if cr.ID == c.value("id") {
 			_, err := s.Broker.DeleteCredential(ctx, c.who, cr.ID)
+			s.Auth.Forget(p.ID)
 			return nothing{}, err
 		}
 	}

@@ -308,6 +308,7 @@ func (s *Server) deleteSecret(ctx context.Context, c *call, _ nothing) (nothing,
 	for _, cr := range all {
 		if cr.ID == c.value("id") {
 			_, err := s.Broker.DeleteCredential(ctx, c.who, cr.ID)
+			s.Auth.Forget(p.ID)
 			return nothing{}, err
 		}
 	}

@@ -79,6 +79,9 @@ func (a *Authn) SignIn(ctx context.Context, in Login) (*Session, error) {
 		var t *ajar.Token
 		s, t = a.token(p.ID, "login", last)
 		t.From, s.Name, s.Once = in.From, p.Name, once
+		if c.Kind == ajar.Secret || c.Kind == ajar.Certificate {
+			t.Credential = c.ID
+		}
 		in.Details["token"] = ShortHash(t.Hash)
 		return func(tx ajar.Tx) error {
 			if err := code(tx); err != nil {

@@ -53,8 +53,16 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 }
 
 // mayMake refuses a way in to whoever asks with a token that an application got: it ends soon, or with its refresh
-// tokens, and what is made of it would not.
+// tokens, and what is made of it would not. What a removed secret gave, and some replica still remembers, makes nothing.
 func (t *txn) mayMake() error {
+	if t.who.Proof != "" {
+		_, err := ajar.Get[ajar.Credential](t, t.who.Proof)
+		if errors.Is(err, ajar.NotFound) {
+			return ajar.Errorf(ajar.Unauthenticated, "the secret or certificate that you signed in with was removed; sign in again")
+		} else if err != nil {
+			return err
+		}
+	}
 	if t.who.App == "" || strings.EqualFold(t.who.App, ajar.OwnClient) {
 		return nil
 	}
@@ -225,7 +233,8 @@ func (t *txn) mayReadSignIn(of ajar.PrincipalID) error {
 }
 
 // DeleteCredential removes a credential: one's own, or with PrincipalWrite somebody's who holds no more than the
-// caller.
+// caller. What was got with it ends: whoever found a secret loses with it what they made of it. Other secrets of the same
+// principal, and what was got with them, stay, so that secrets can be rotated.
 func (b *Broker) DeleteCredential(ctx context.Context, who ajar.Caller, id string) (existed bool, err error) {
 	key, bad := guid("the credential", id)
 	var c *ajar.Credential
@@ -244,7 +253,10 @@ func (b *Broker) DeleteCredential(ctx context.Context, who ajar.Caller, id strin
 			return nil
 		}
 		t.detail("kind", string(c.Kind))
-		return t.Delete(ajar.KindCredential, key)
+		if err := t.Delete(ajar.KindCredential, key); err != nil {
+			return err
+		}
+		return t.endGivenBy(c)
 	})
 	return existed && err == nil, err
 }
@@ -277,7 +289,7 @@ func (b *Broker) PutToken(ctx context.Context, who ajar.Caller, k ajar.Token) (*
 		if !k.Expires.After(t.now) || k.Expires.Sub(t.now) > maxToken {
 			return ajar.Errorf(ajar.Invalid, "a token lasts between a moment and %d days", maxToken/(24*time.Hour))
 		}
-		out = &ajar.Token{Hash: k.Hash, Principal: t.who.Principal, Name: k.Name, From: t.who.From.WithZone(""), Created: t.now}
+		out = &ajar.Token{Hash: k.Hash, Principal: t.who.Principal, Name: k.Name, From: t.who.From.WithZone(""), Created: t.now, Credential: t.who.Proof}
 		out.Vouched = ajar.Vouched{Groups: slices.Clone(t.who.Groups), Until: t.who.Until}
 		out.Expires = out.Vouched.By(trim(k.Expires))
 		t.detail("name", k.Name)
@@ -370,6 +382,17 @@ func (t *txn) token(of ajar.PrincipalID, hash string) (*ajar.Token, error) {
 		return nil, none
 	}
 	return out, nil
+}
+
+// endGivenBy ends the tokens that were got with a credential, and those that were made with these.
+func (t *txn) endGivenBy(c *ajar.Credential) error {
+	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: c.Principal})
+	for i := 0; err == nil && i < len(tokens); i++ {
+		if tokens[i].Credential == c.ID {
+			err = t.endToken(tokens[i])
+		}
+	}
+	return err
 }
 
 // endFamily ends the refresh tokens of a family, and the access tokens that came with them.

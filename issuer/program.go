@@ -35,6 +35,7 @@ func (s *Server) clientCredentials(ctx context.Context, a *ask) (*tokens, error)
 		if err != nil {
 			return nil, err
 		}
+		doc.Credential = c.ID
 		out, a.details["token"] = s.answer(g, text, doc), authn.ShortHash(doc.Hash)
 		return func(tx ajar.Tx) error {
 			doc.Rev = 0
