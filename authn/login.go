@@ -105,11 +105,12 @@ func OneTime(c *ajar.Credential) bool {
 	return c.Kind == ajar.Once || (c.Kind == ajar.Password && !c.Expires.IsZero())
 }
 
-// code is what takes the code of a person who needs one, together with what they are given. An administrator's one-time
-// credential is for when everything else is lost, and stands alone.
+// code is what takes the code of a person who needs one, together with what they are given. The plane's own one-time
+// credential is for when everything else is lost, and stands alone. A password that somebody set for once does not: who may
+// set it may reset the factors, too, which is an event of its own.
 func (a *Authn) code(ctx context.Context, p *ajar.Principal, c *ajar.Credential, in Login, second **Second) (func(ajar.Tx) error, error) {
 	none := func(ajar.Tx) error { return nil }
-	if p.Kind != ajar.User || OneTime(c) {
+	if p.Kind != ajar.User || c.Kind == ajar.Once {
 		return none, nil
 	}
 	list, err := a.Factors(ctx, p.ID)
