@@ -134,7 +134,7 @@ func (t *txn) loneCodes() error {
 }
 
 // ResetFactors removes everything that a person proves themselves by beside the password, and ends their sessions in
-// browsers (PrincipalWrite; the caller must hold what they hold). It is for who lost their phone: one's own are removed
+// browsers, the programs that were signed in with these, and what would sign in others (PrincipalWrite; the caller must hold what they hold). It is for who lost their phone: one's own are removed
 // one by one, by whoever just proved to be there.
 func (b *Broker) ResetFactors(ctx context.Context, who ajar.Caller, of ajar.PrincipalID) (removed int, err error) {
 	key, bad := guid("the principal", string(of))
@@ -155,9 +155,28 @@ func (b *Broker) ResetFactors(ctx context.Context, who ajar.Caller, of ajar.Prin
 			return err
 		}
 		t.detail("removed", fmt.Sprint(removed))
-		return t.endSessions(id)
+		if err := t.endSessions(id); err != nil {
+			return err
+		}
+		return t.endPrograms(id)
 	})
 	return removed, err
+}
+
+// endPrograms ends what programs have that somebody signed in with a browser, whoever had the phone: the refresh tokens and
+// the access tokens that came with them. Tokens of a log-in by name, and those made for programs, stay: they end with the
+// password.
+func (t *txn) endPrograms(of ajar.PrincipalID) error {
+	if err := t.endGrants(of); err != nil {
+		return err
+	}
+	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: of})
+	for i := 0; err == nil && i < len(tokens); i++ {
+		if tokens[i].Kind == ajar.Access {
+			err = t.endToken(tokens[i])
+		}
+	}
+	return err
 }
 
 func (t *txn) dropFactors(of ajar.PrincipalID) (n int, err error) {

@@ -106,7 +106,7 @@ func (c *Client) SetPassword(ctx context.Context, idOrName, password, current st
 	return err
 }
 
-// ResetFactors removes a person's second factors and signs their browsers out.
+// ResetFactors removes a person's second factors and signs out their browsers and the programs that these signed in.
 func (c *Client) ResetFactors(ctx context.Context, idOrName string) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: principalPath(idOrName, "factors")})
 	return err

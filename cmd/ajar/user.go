@@ -85,7 +85,7 @@ func userPasswordCmd(a *app) *cobra.Command {
 }
 
 func userResetCmd(a *app) *cobra.Command {
-	return command("reset-factors NAME", "remove a person's second factors, and sign their browsers out", `  ajar user reset-factors anna      # her phone is lost`,
+	return command("reset-factors NAME", "remove a person's second factors, and sign out their browsers and the programs these signed in", `  ajar user reset-factors anna      # her phone is lost`,
 		cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 			c, _, err := a.client()
 			if err != nil {
