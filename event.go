@@ -37,7 +37,7 @@ type Event struct {
 type Call struct {
 	Line   string `json:"line"`             // method and target; a target that begins with the event's scope has ~ in its place
 	Client string `json:"client,omitempty"` // the client's own id for it
-	Status int    `json:"status,omitempty"` // of the answer if nothing is refused; 0 = 200
+	Status int    `json:"status,omitempty"` // of the answer to what was not refused; 0 = 200
 }
 
 // At is c as it is kept with an event about scope.

@@ -289,6 +289,10 @@ func (b *Broker) refused(ctx context.Context, t *txn, o op, err error) error {
 	if errors.As(err, &coded) {
 		e.Code = clean(coded.Code, 64)
 	}
+	if e.Call != nil { // its status is that of what was not refused
+		c := *e.Call
+		c.Status, e.Call = 0, &c
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	var wake []ajar.EndpointID
