@@ -2,5 +2,6 @@
 // machines, network interfaces, security groups and their rules, public addresses, pricings, locations, assessments.
 //
 // It holds tests alone, apart from azuretest since these SDKs take a while to compile, and needs no lab: what is shown is
-// read from what hosts said, which the packages below test.
+// read from what hosts said, which the packages below test. `make test` runs them without the race detector, for which
+// these SDKs would take longer still to compile.
 package machines
