@@ -114,12 +114,16 @@ func (c *call) assignmentID() (string, error) {
 	return strings.ToLower(id), nil
 }
 
-func (s *Server) armGetAssignment(ctx context.Context, c *call, _ nothing) (*armAssignmentBody, error) {
-	at, err := c.at()
-	if err != nil {
-		return nil, err
+// assignmentAt is the scope and the id that the path names.
+func (c *call) assignmentAt() (at ajar.ID, id string, err error) {
+	if at, err = c.at(); err == nil {
+		id, err = c.assignmentID()
 	}
-	id, err := c.assignmentID()
+	return at, id, err
+}
+
+func (s *Server) armGetAssignment(ctx context.Context, c *call, _ nothing) (*armAssignmentBody, error) {
+	at, id, err := c.assignmentAt()
 	if err != nil {
 		return nil, err
 	}
@@ -178,11 +182,7 @@ func (in *armAssignmentIn) assignment() (a ajar.RoleAssignment, err error) {
 }
 
 func (s *Server) armPutAssignment(ctx context.Context, c *call, in armAssignmentIn) (*armAssignmentBody, error) {
-	at, err := c.at()
-	if err != nil {
-		return nil, err
-	}
-	id, err := c.assignmentID()
+	at, id, err := c.assignmentAt()
 	if err != nil {
 		return nil, err
 	}
@@ -207,11 +207,7 @@ func (s *Server) armPutAssignment(ctx context.Context, c *call, in armAssignment
 }
 
 func (s *Server) armDeleteAssignment(ctx context.Context, c *call, _ nothing) (*armAssignmentBody, error) {
-	at, err := c.at()
-	if err != nil {
-		return nil, err
-	}
-	id, err := c.assignmentID()
+	at, id, err := c.assignmentAt()
 	if err != nil {
 		return nil, err
 	}

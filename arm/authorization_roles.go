@@ -123,12 +123,16 @@ func (c *call) roleID() (ajar.RoleID, error) {
 	return ajar.RoleID(strings.ToLower(id)), nil
 }
 
-func (s *Server) armGetRole(ctx context.Context, c *call, _ nothing) (*armRoleBody, error) {
-	at, err := c.at()
-	if err != nil {
-		return nil, err
+// roleAt is the scope and the id that the path names.
+func (c *call) roleAt() (at ajar.ID, id ajar.RoleID, err error) {
+	if at, err = c.at(); err == nil {
+		id, err = c.roleID()
 	}
-	id, err := c.roleID()
+	return at, id, err
+}
+
+func (s *Server) armGetRole(ctx context.Context, c *call, _ nothing) (*armRoleBody, error) {
+	at, id, err := c.roleAt()
 	if err != nil {
 		return nil, err
 	}
@@ -183,11 +187,7 @@ func (in *armRoleIn) role() (r ajar.RoleDefinition, err error) {
 }
 
 func (s *Server) armPutRole(ctx context.Context, c *call, in armRoleIn) (*armRoleBody, error) {
-	at, err := c.at()
-	if err != nil {
-		return nil, err
-	}
-	id, err := c.roleID()
+	at, id, err := c.roleAt()
 	if err != nil {
 		return nil, err
 	}
@@ -205,11 +205,7 @@ func (s *Server) armPutRole(ctx context.Context, c *call, in armRoleIn) (*armRol
 }
 
 func (s *Server) armDeleteRole(ctx context.Context, c *call, _ nothing) (*armRoleBody, error) {
-	at, err := c.at()
-	if err != nil {
-		return nil, err
-	}
-	id, err := c.roleID()
+	at, id, err := c.roleAt()
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,17 @@ type Page struct {
 	Limit  int
 }
 
+// limit is how many entries the page holds: 100 unless it says, and never more than 1,000.
+func (p Page) limit() (int, error) {
+	switch {
+	case p.Limit < 0:
+		return 0, ajar.Errorf(ajar.Invalid, "the size of a page cannot be negative")
+	case p.Limit == 0:
+		return 100, nil
+	}
+	return min(p.Limit, 1000), nil
+}
+
 // maxScan bounds how many documents one page looks at, so that a caller who may see little of much gets short pages
 // rather than slow ones.
 const maxScan = 2000
@@ -24,14 +35,10 @@ func list[D any, P interface {
 	*D
 	ajar.Doc
 }](t *txn, f ajar.Filter, scopes []ajar.ID, page Page, keep func(P) (bool, error)) (out []P, next string, err error) {
-	limit := page.Limit
-	switch {
-	case limit < 0:
-		return nil, "", ajar.Errorf(ajar.Invalid, "the size of a page cannot be negative")
-	case limit == 0:
-		limit = 100
+	limit, err := page.limit()
+	if err != nil {
+		return nil, "", err
 	}
-	limit = min(limit, 1000)
 	at, cursor, err := parseCursor(page.Cursor)
 	if err != nil {
 		return nil, "", err

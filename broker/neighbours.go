@@ -113,10 +113,10 @@ func (b *Broker) Machines(ctx context.Context, who ajar.Caller, f Facet, l Look)
 	if l.Under, err = scope(l.Under); err != nil {
 		return nil, "", err
 	}
-	if l.Page.Limit < 0 {
-		return nil, "", ajar.Errorf(ajar.Invalid, "the size of a page cannot be negative")
+	limit, err := l.Page.limit()
+	if err != nil {
+		return nil, "", err
 	}
-	limit := min(cmp.Or(l.Page.Limit, 100), 1000)
 	err = b.view(ctx, who, func(t *txn) error {
 		out, next = nil, l.Page.Cursor
 		scopes, looked := t.facetReach(f, l.Under), 0

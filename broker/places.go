@@ -208,14 +208,10 @@ func (g *group) addLocations(found map[string]string, sees func(ajar.ID) bool) {
 
 // pageOf gives a page of what stands in order of its key.
 func pageOf[A, B any](all []A, page Page, key func(A) string, show func(A) (B, bool)) (out []B, next string, err error) {
-	limit := page.Limit
-	switch {
-	case limit < 0:
-		return nil, "", ajar.Errorf(ajar.Invalid, "the size of a page cannot be negative")
-	case limit == 0:
-		limit = 100
+	limit, err := page.limit()
+	if err != nil {
+		return nil, "", err
 	}
-	limit = min(limit, 1000)
 	_, after, err := parseCursor(page.Cursor)
 	if err != nil {
 		return nil, "", err

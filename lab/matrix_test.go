@@ -132,12 +132,12 @@ func onAll(t *testing.T, gs []*ground, cs []cell) []played {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	todo := make(chan cell)
+	queue := make(chan cell)
 	go func() {
-		defer close(todo)
+		defer close(queue)
 		for _, c := range cs {
 			select {
-			case todo <- c:
+			case queue <- c:
 			case <-ctx.Done():
 				return
 			}
@@ -148,7 +148,7 @@ func onAll(t *testing.T, gs []*ground, cs []cell) []played {
 	var workers sync.WaitGroup
 	for _, g := range gs {
 		workers.Go(func() {
-			for c := range todo {
+			for c := range queue {
 				p, err := g.play(ctx, c, false)
 				if err != nil { // what comes after would be of another world
 					t.Errorf("%s: %v", c, err)

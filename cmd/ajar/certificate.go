@@ -22,11 +22,7 @@ func certificateAddCmd(a *app, k principalKind) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
@@ -66,11 +62,7 @@ func certificateOnly(a *app, path string) (string, error) {
 
 func certificateListCmd(a *app, k principalKind) *cobra.Command {
 	return command("list NAME", "certificates of a service principal", `  ajar sp certificate list deploy`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
@@ -86,11 +78,7 @@ func certificateListCmd(a *app, k principalKind) *cobra.Command {
 
 func certificateRemoveCmd(a *app, k principalKind) *cobra.Command {
 	return command("remove NAME CERTIFICATE", "end a certificate", `  ajar sp certificate remove deploy 3f1c…`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}

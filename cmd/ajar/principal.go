@@ -51,11 +51,7 @@ func members(p client.Principal) string {
 
 func (k principalKind) showCmd(a *app) *cobra.Command {
 	return command("show NAME", "one of them", fmt.Sprintf("  ajar %s show %s", k.word, k.example()), cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		_, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
@@ -88,13 +84,19 @@ func (k principalKind) find(ctx context.Context, c *client.Client, name string) 
 	return p, err
 }
 
+// named is a client, and whom a command names.
+func (k principalKind) named(ctx context.Context, a *app, name string) (*client.Client, client.Principal, error) {
+	c, _, err := a.client()
+	if err != nil {
+		return nil, client.Principal{}, err
+	}
+	p, err := k.find(ctx, c, name)
+	return c, p, err
+}
+
 func (k principalKind) removeCmd(a *app) *cobra.Command {
 	return command("remove NAME", "remove one, with its sessions and roles", fmt.Sprintf("  ajar %s remove %s", k.word, k.example()), cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
@@ -112,11 +114,7 @@ func (k principalKind) disableCmd(a *app, disabled bool) *cobra.Command {
 		verb, short = "disable", "keep one from signing in, and end what it is signed in to"
 	}
 	return command(verb+" NAME", short, fmt.Sprintf("  ajar %s %s %s", k.word, verb, k.example()), cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}

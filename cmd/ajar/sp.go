@@ -46,11 +46,7 @@ func secretAddCmd(a *app, k principalKind) *cobra.Command {
 	var file string
 	c := command("add NAME", "make a secret; it is shown this once", `  ajar sp secret add deploy --for 90d
   ajar sp secret add deploy --secret-file deploy.secret`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
@@ -101,11 +97,7 @@ func writeSecret(path, secret string) error {
 
 func secretListCmd(a *app, k principalKind) *cobra.Command {
 	return command("list NAME", "secrets of a service principal, by their first characters", `  ajar sp secret list deploy`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}
@@ -121,11 +113,7 @@ func secretListCmd(a *app, k principalKind) *cobra.Command {
 
 func secretRemoveCmd(a *app, k principalKind) *cobra.Command {
 	return command("remove NAME SECRET", "end a secret", `  ajar sp secret remove deploy 3f1c…`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		p, err := k.find(ctx, c, args[0])
+		c, p, err := k.named(ctx, a, args[0])
 		if err != nil {
 			return err
 		}

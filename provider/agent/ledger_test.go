@@ -107,7 +107,7 @@ func FuzzLedger(f *testing.F) {
 	file, _, _ := story(f)
 	f.Add(file)
 	f.Add(file[:len(file)-3])
-	f.Add([]byte("o\x00\x00\x00\x02xxxx{}"))
+	f.Add([]byte("o\x00\x00\x00\x02----{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, _, _ := readLedger(b)
 		d.local(noon)
