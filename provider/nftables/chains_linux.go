@@ -150,9 +150,10 @@ func unDNAT() []rule {
 // who sorts packets that come in by what is remembered of their connection.
 func who(six bool) []rule {
 	v, t := isFamily(six), tuple(six, false)
-	grace, inbound, outbound := named("grace", six), named("inbound", six), named("outbound", six)
+	grace, inbound, outbound, answered := named("grace", six), named("inbound", six), named("outbound", six), named("answered", six)
 	return []rule{
 		join(v, in(grace, t...), accept()),
+		join(v, isUDP(), in(answered, t...), goTo("judge")),
 		// Not for a packet that begins a connection: having once been called from a guarded port entitles nobody to call back.
 		join(v, goesOn(), in(outbound, t...), remember(outbound, tupleLife, t...), accept()),
 		join(v, in(inbound, t...), remember(inbound, tupleLife, t...), goTo("judge")),
@@ -162,12 +163,15 @@ func who(six bool) []rule {
 // whom sorts packets that go out from a guarded port.
 func whom(six bool) []rule {
 	v, t := isFamily(six), tuple(six, true)
-	grace, inbound, outbound := named("grace", six), named("inbound", six), named("outbound", six)
+	grace, inbound, outbound, answered := named("grace", six), named("inbound", six), named("outbound", six), named("answered", six)
 	// Conntrack met this connection in the middle. It is no call of ours, or it would be in outbound: so a guest's, whose
 	// server spoke first. From now on conntrack takes us for the beginner; the tuple remembers better.
 	met := join(v, goesOn(), ctDirection(dirOriginal), ctState(expr.CtStateBitNEW))
 	return []rule{
+		// UDP says nowhere who began, and conntrack forgets within minutes: whom we once answered stays a guest.
+		join(v, isUDP(), ctDirection(dirReply), remember(answered, tupleLife, t...)),
 		join(v, in(grace, t...), accept()),
+		join(v, isUDP(), in(answered, t...), remember(answered, tupleLife, t...), goTo("judgeback")),
 		join(v, begins(), remember(outbound, tupleLife, t...), accept()),
 		join(v, in(outbound, t...), remember(outbound, tupleLife, t...), accept()),
 		join(met, remember(inbound, tupleLife, t...)),

@@ -18,9 +18,10 @@
 // Who began a connection decides whether it is ours to judge: answers to the host's own connections pass whatever
 // their source port. Conntrack knows the beginner as long as it saw the beginning. Where it did not (connections older
 // than its hooks, a flushed table with nf_conntrack_tcp_loose=1), it takes whichever side speaks first for the
-// beginner, so a guest whose server speaks first would look like our own connection. Three sets of tuples remember what conntrack
-// may get wrong: inbound (begun by the other side, judge it), outbound (begun by us, let it be) and grace
-// (spared until a guard is confirmed).
+// beginner, so a guest whose server speaks first would look like our own connection. Four sets of tuples remember what conntrack
+// may get wrong: inbound (begun by the other side, judge it), outbound (begun by us, let it be), answered (as inbound, for
+// UDP, of which conntrack forgets within minutes who began) and grace (spared until a guard is confirmed). Each is
+// bounded; what finds no place in it is as conntrack has it.
 //
 // Containers' ports are decided before DNAT, by the destination that the client named. Their answers are decided after
 // un-DNAT, in postrouting, where the client's view of the connection is back and "is this address ours" can be asked;
@@ -50,8 +51,8 @@
 //
 // # What it does not hold
 //
-// Packets that never come by the hooks: flows that somebody offloaded to a flowtable or hardware, XDP, raw sockets. A UDP
-// server that sends unasked, after conntrack has forgotten its guest, is the host calling out, and is answered. Whoever
+// Packets that never come by the hooks: flows that somebody offloaded to a flowtable or hardware, XDP, raw sockets. Of
+// UDP that is not tracked (notrack) nobody can tell who began: it is a guest's, in either direction. Whoever
 // may change nf_tables in this namespace can open everything where nobody owns the table: until it is repaired, or, of an
 // owner that died, until the next one adopts it. Kernels before 5.10 cannot reject in prerouting.
 package nftables

@@ -143,6 +143,7 @@ func isFamily(six bool) rule {
 }
 
 func isTCP() rule { return equal(l4proto, unix.IPPROTO_TCP) }
+func isUDP() rule { return equal(l4proto, unix.IPPROTO_UDP) }
 
 const (
 	flagSYN = 0x02

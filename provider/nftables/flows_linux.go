@@ -60,6 +60,7 @@ type conn struct {
 	socket bool // it ends in a socket of this host, not in a container
 	served bool // a socket listens on its port: the other side began it
 	over   bool // both ends have said goodbye; conntrack remembers for a while
+	known  bool // conntrack has it, and the other side began it
 	since  time.Time
 }
 
@@ -98,12 +99,14 @@ func (f *Firewall) connections(ctx context.Context, on []bar) ([]conn, error) {
 		f.log.WarnContext(ctx, "conntrack cannot be read; connections into containers are not spared", "err", err)
 		return cs, nil
 	}
+	known := map[flow]bool{}
 	began := map[flow]time.Time{} // empty unless net.netfilter.nf_conntrack_timestamp is on
 	for _, t := range tracked {
 		c, ok := trackedFlow(t)
 		if !ok || !guarded(c) {
 			continue
 		}
+		known[c] = true
 		if t.Timestamp.Start.Unix() > 0 {
 			began[c] = t.Timestamp.Start.UTC()
 		}
@@ -112,7 +115,7 @@ func (f *Firewall) connections(ctx context.Context, on []bar) ([]conn, error) {
 		}
 	}
 	for i := range cs {
-		cs[i].since = began[cs[i].flow]
+		cs[i].since, cs[i].known = began[cs[i].flow], known[cs[i].flow]
 	}
 	return cs, nil
 }

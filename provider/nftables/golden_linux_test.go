@@ -43,7 +43,7 @@ func (m *machine) normal(t *testing.T) string {
 			if elems, ok := s["elem"].([]any); ok {
 				slices.SortFunc(elems, func(a, b any) int { return bytes.Compare(text64(a), text64(b)) })
 			}
-			if name, _ := s["name"].(string); name != "" && slices.Contains([]string{"inbound4", "inbound6", "outbound4", "outbound6", "refused4", "refused6"}, name) {
+			if name, _ := s["name"].(string); name != "" && slices.Contains([]string{"answered4", "answered6", "inbound4", "inbound6", "outbound4", "outbound6", "refused4", "refused6"}, name) {
 				delete(s, "elem") // what packets have put there
 			}
 		}

@@ -206,6 +206,9 @@ func (f *Firewall) recall(b *batch, conns []conn, fresh []bar, want map[bar]int6
 			}
 			add("inbound", c.flow, member{life: tupleLife})
 		}
+		if c.proto == unix.IPPROTO_UDP && c.known {
+			add("answered", c.flow, member{life: tupleLife})
+		}
 		var end int64
 		for _, k := range fresh {
 			if k.covers(c.flow) {

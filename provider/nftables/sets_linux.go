@@ -81,7 +81,7 @@ func fixedSets() []set {
 		a := addrField(six)
 		tuple := []field{a, fieldPort, a, fieldPort, fieldProto}
 		sets = append(sets, set{name: named("guard", six), fields: []field{a, fieldProto, fieldPort}, timed: true})
-		for _, name := range []string{"grace", "outbound", "inbound", "halted"} {
+		for _, name := range []string{"grace", "outbound", "inbound", "answered", "halted"} {
 			sets = append(sets, set{name: named(name, six), fields: tuple, timed: true, dynamic: true, size: tupleLimit})
 		}
 		sets = append(sets, set{
