@@ -84,6 +84,7 @@ const (
 	GuardLifted      Action = "Ajar.Access/guards/lifted"
 	GuardKept        Action = "Ajar.Access/guards/kept"
 	GuardRolledBack  Action = "Ajar.Access/guards/rolledBack"
+	GuardInForce     Action = "Ajar.Access/guards/inForce"
 	DriftRepaired    Action = "Ajar.Access/drift/repaired"
 	HostJoined       Action = "Ajar.Access/hosts/joined"
 	HostConnected    Action = "Ajar.Access/hosts/connected"

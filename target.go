@@ -49,6 +49,9 @@ type Endpoint struct {
 	Trouble   string
 	SkewMS    int64
 	Looks     int64 // counts the calls for a pass from whole state
+	// GuardsSet counts the changes of what is to be guarded, GuardsSeen is the GuardsSet that the firewall was last seen
+	// to have. GuardsSeen is the loop's.
+	GuardsSet, GuardsSeen int64
 	Status    HostStatus
 }
 
@@ -60,6 +63,9 @@ type EndpointGuard struct {
 	ConfirmBy time.Time // rolled back at this time unless confirmed; zero = confirmed
 	Since     time.Time
 }
+
+// GuardsPending reports whether the firewall was not yet seen to have what is to be guarded.
+func (ep *Endpoint) GuardsPending() bool { return ep.GuardsSeen != ep.GuardsSet }
 
 // Guarded lists what ep must keep closed at now. A guard that was not confirmed in time is no longer wanted, whether
 // or not anybody noticed: the host's agent rolls it back by itself.

@@ -63,6 +63,7 @@ var operations = func() map[string]string {
 		ajar.GuardLifted:      "Guard lifted",
 		ajar.GuardKept:        "Guard kept without a policy",
 		ajar.GuardRolledBack:  "Unconfirmed guard rolled back",
+		ajar.GuardInForce:     "Guard in force",
 		ajar.DriftRepaired:    "Changed firewall rules repaired",
 		ajar.HostJoined:       "Host joined",
 		ajar.HostConnected:    "Host connected",

@@ -196,6 +196,7 @@ func TestEveryMemberOfEveryBody(t *testing.T) {
 		{"PUT", "/ajar/v1/target?id=" + string(ajartest.MachineID("vm2")), `{"location":"l","os":"Linux","addresses":["10.0.0.1"],"login":"root","sshPort":22}`},
 		{"POST", "/ajar/v1/hosts/join-token", `{"target":"` + string(ajartest.MachineID("vm3")) + `","location":"l","os":"Linux","addresses":[],"replace":true}`},
 		{"POST", "/ajar/v1/hosts/confirm", `{"target":"%M"}`},
+		{"POST", "/ajar/v1/hosts/in-force", `{"targets":["%M"]}`},
 		{"POST", "/ajar/v1/hosts/release-guard", `{"target":"%M","port":22,"protocol":"TCP"}`},
 		{"PUT", "/ajar/v1/role-definitions", `{"name":"n","description":"d","permissions":[{"actions":["*/read"],"notActions":["x"],"dataActions":["y"],"notDataActions":["z"]}],"assignableScopes":["/subscriptions/11111111-1111-4111-8111-111111111111"]}`},
 		{"PUT", "/ajar/v1/role-assignments", `{"principal":"somebody","role":"Reader","scope":"/","description":"d"}`},

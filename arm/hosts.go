@@ -16,6 +16,7 @@ func (s *Server) hostRoutes() []route {
 		{http.MethodDelete, "/ajar/v1/hosts", ours, op(204, s.removeHost), says("Removes a host: revokes its identity and cuts it off at once.", ajar.HostDelete, "target", "lift")},
 		{http.MethodPost, "/ajar/v1/hosts/join-token", ours, op(201, s.joinToken), says("Makes a single-use token with which one machine's agent may join.", ajar.HostWrite)},
 		{http.MethodPost, "/ajar/v1/hosts/confirm", ours, op(200, s.confirmGuard), says("Confirms a guard that would be rolled back otherwise.", ajar.GuardConfirm)},
+		{http.MethodPost, "/ajar/v1/hosts/in-force", ours, op(200, s.inForce), says("Says whether machines' firewalls were seen to have what they are to guard; with wait it holds until there is news.", ajar.MachineRead, "wait")},
 		{http.MethodPost, "/ajar/v1/hosts/release-guard", ours, op(204, s.releaseGuard), says("Releases a guard that was kept after its policy was gone.", ajar.GuardRelease)},
 	}
 }
@@ -34,6 +35,7 @@ type hostBody struct {
 	OwnTable           string          `json:"ownTable,omitempty"`
 	CertificateExpires *time.Time      `json:"certificateExpires,omitempty"`
 	Guards             []guardBody     `json:"guards,omitempty"`
+	GuardsPending      bool            `json:"guardsPending,omitempty"` // the firewall was not yet seen to have them so
 	Refused            []refusalBody   `json:"refused,omitempty"`
 }
 
@@ -88,7 +90,7 @@ func showHost(h *broker.Host) hostBody {
 		ID: ep.ID, Target: ep.Target, Provider: ep.Provider, Connected: ep.Connected, Since: rfc(ep.Since),
 		LastSeen: rfc(ep.LastSeen), Trouble: ep.Trouble, SkewMS: ep.SkewMS,
 		Version: st.Version, Kernel: st.Kernel, OwnTable: st.OwnTable,
-		Guards: showGuards(ep.Guards), Refused: showHostState(ep).Refused,
+		Guards: showGuards(ep.Guards), GuardsPending: ep.GuardsPending(), Refused: showHostState(ep).Refused,
 	}
 	if h.Identity != nil {
 		b.CertificateExpires = rfc(h.Identity.Expires)

@@ -149,6 +149,9 @@ func ourRows() []row {
 		{route: "POST /ajar/v1/hosts/join-token", at: vmOne, body: `{"target":"` + string(vmOne) + `","location":"westeurope","replace":true}`},
 		// A machine that is not known yet is made, which takes more.
 		{route: "POST /ajar/v1/hosts/join-token", at: lab + machinesAt + "new", also: []need{{ajar.MachineWrite, lab + machinesAt + "new"}}, body: `{"target":"` + string(lab) + machinesAt + `new","location":"westeurope","replace":true}`},
+		{route: "POST /ajar/v1/hosts/in-force", who: anybody, body: `{"targets":["` + string(places[0].machine) + `","` + string(places[1].machine) + `"]}`, list: []entry{
+			shownTo(`"target":"`+string(places[0].machine)+`","joined":`, ajar.MachineRead, places[0].machine),
+			shownTo(`"target":"`+string(places[1].machine)+`","joined":`, ajar.MachineRead, places[1].machine)}},
 		// Nothing waits there, and nothing is kept; who may not do anything about it does not learn so.
 		{route: "POST /ajar/v1/hosts/confirm", at: vmOne, ok: http.StatusConflict, body: `{"target":"` + string(vmOne) + `"}`},
 		{route: "POST /ajar/v1/hosts/release-guard", at: vmOne, ok: http.StatusNotFound, body: `{"target":"` + string(vmOne) + `","port":9,"protocol":"TCP"}`},

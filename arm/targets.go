@@ -39,7 +39,8 @@ type targetBody struct {
 	Created *time.Time `json:"created,omitempty"`
 	Removed *time.Time `json:"removed,omitempty"`
 
-	Host     *hostState  `json:"host,omitempty"`     // where a host joined, for who may read hosts
+	Joined   bool        `json:"joined"`             // whether a host has joined as the machine
+	Host     *hostState  `json:"host,omitempty"`     // how that is, for who may read hosts
 	Policies []offerBody `json:"policies,omitempty"` // what may be asked for, as far as the caller may read it
 }
 
@@ -49,6 +50,7 @@ type hostState struct {
 	LastSeen  *time.Time    `json:"lastSeen,omitempty"`
 	Trouble   string        `json:"trouble,omitempty"`
 	SkewMS    int64         `json:"skewMs,omitempty"`
+	Pending   bool          `json:"guardsPending,omitempty"` // the firewall was not yet seen to have what it is to guard
 	Refused   []refusalBody `json:"refused,omitempty"`
 }
 
@@ -85,7 +87,7 @@ func showTarget(t *ajar.Target) targetBody {
 	return targetBody{
 		ID: t.ID, Name: t.ID.Name(), Location: t.Location, OS: t.OS, Addresses: t.Addresses, Login: t.Login,
 		SSHPort: t.SSHPort, Tags: t.Tags, Source: t.Source, Created: rfc(t.Created), Removed: rfc(t.Removed),
-		FoundIn: t.Finding.Scope, Missing: rfc(t.Finding.Missing), Kept: t.Finding.Kept, Clash: t.Finding.Clash.Provider,
+		FoundIn: t.Finding.Scope, Missing: rfc(t.Finding.Missing), Kept: t.Finding.Kept, Clash: t.Finding.Clash.Provider, Joined: len(t.Endpoints) > 0,
 	}
 }
 
@@ -94,7 +96,7 @@ func showRefusal(r ajar.Refusal) refusalBody {
 }
 
 func showHostState(ep *ajar.Endpoint) *hostState {
-	h := &hostState{Connected: ep.Connected, Since: rfc(ep.Since), LastSeen: rfc(ep.LastSeen), Trouble: ep.Trouble, SkewMS: ep.SkewMS}
+	h := &hostState{Connected: ep.Connected, Since: rfc(ep.Since), LastSeen: rfc(ep.LastSeen), Trouble: ep.Trouble, SkewMS: ep.SkewMS, Pending: ep.GuardsPending()}
 	for _, r := range ep.Status.Refused {
 		h.Refused = append(h.Refused, showRefusal(r))
 	}

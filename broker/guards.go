@@ -115,6 +115,9 @@ func (t *txn) regardTarget(target *ajar.Target, policy ajar.ID, m *ajar.MachineP
 		if !s.changed && !told {
 			continue
 		}
+		if s.changed {
+			ep.GuardsSet++
+		}
 		if err := t.Put(ep); err != nil {
 			return err
 		}

@@ -231,6 +231,7 @@ func (t *txn) place(j *Joined) error {
 	j.Endpoint = &ajar.Endpoint{ID: ajar.EndpointID(strings.ToLower(t.b.NewID())), Provider: agentProvider, Target: j.Target.ID, Address: j.Target.ID.Name()}
 	for _, f := range j.Target.Kept { // joining again releases nothing
 		j.Endpoint.Guards = append(j.Endpoint.Guards, ajar.EndpointGuard{Flow: f, Kept: true, Since: t.now})
+		j.Endpoint.GuardsSet++
 	}
 	if kept := j.Target.Kept; len(kept) > 0 {
 		t.recordShift(j.Endpoint, shift{kept: kept}, time.Time{})

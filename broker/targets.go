@@ -267,6 +267,7 @@ func (b *Broker) ReleaseGuard(ctx context.Context, who ajar.Caller, target ajar.
 				return false, ajar.Errorf(ajar.Conflict, "port %s of %s is guarded for policy %s; take it out of there", flow.Port, m.ID.Name(), named[0])
 			}
 			ep.Guards = slices.Delete(ep.Guards, i, i+1)
+			ep.GuardsSet++
 			if !covered(ep, flow, t.now) {
 				t.recordShift(ep, shift{lifted: []ajar.Flow{flow}}, time.Time{})
 			}
@@ -304,7 +305,11 @@ func (b *Broker) ConfirmGuard(ctx context.Context, who ajar.Caller, target ajar.
 					out, flows = append(out, *g), append(flows, g.Flow)
 				}
 			}
-			return len(out) > before, nil
+			if len(out) == before {
+				return false, nil
+			}
+			ep.GuardsSet++
+			return true, nil
 		})
 		if err != nil {
 			return err

@@ -24,6 +24,7 @@ type Host struct {
 	OwnTable           string          `json:"ownTable,omitempty"`
 	CertificateExpires time.Time       `json:"certificateExpires,omitzero"`
 	Guards             []HostGuard     `json:"guards,omitempty"`
+	GuardsPending      bool            `json:"guardsPending,omitempty"` // the firewall was not yet seen to have them so
 	Refused            []Refusal       `json:"refused,omitempty"`
 }
 

@@ -28,7 +28,8 @@ type Target struct {
 	Created   time.Time         `json:"created,omitzero"`
 	Removed   time.Time         `json:"removed,omitzero"`
 
-	Host     *HostState `json:"host,omitempty"` // nil until a host joined
+	Joined   bool       `json:"joined,omitempty"` // whether a host has joined as the machine
+	Host     *HostState `json:"host,omitempty"`   // how that is; nil also for who may not read hosts
 	Policies []Offer    `json:"policies,omitempty"`
 }
 
@@ -39,6 +40,7 @@ type HostState struct {
 	LastSeen  time.Time `json:"lastSeen,omitzero"`
 	Trouble   string    `json:"trouble,omitempty"`
 	SkewMS    int64     `json:"skewMs,omitempty"`
+	Pending   bool      `json:"guardsPending,omitempty"` // the firewall was not yet seen to have what it is to guard
 	Refused   []Refusal `json:"refused,omitempty"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -26,8 +27,8 @@ func (w *work) text() {
 	}
 }
 
-// endpoint writes what the pass found out about the endpoint itself: trouble that began or ended, guards that were not
-// confirmed in time, drift that was repaired.
+// endpoint writes what the pass found out about the endpoint itself: trouble that began or ended, guards that the firewall
+// has now or that were not confirmed in time, drift that was repaired.
 func (w *work) endpoint(tx ajar.Tx) error {
 	rolled := slices.ContainsFunc(w.ep.Guards, func(g ajar.EndpointGuard) bool { return unconfirmed(g, w.now) })
 	healed := w.err == nil && w.ep.Trouble != ""
@@ -37,7 +38,8 @@ func (w *work) endpoint(tx ajar.Tx) error {
 			return err
 		}
 	}
-	if !rolled && !healed && !w.troubled {
+	inForce := w.err == nil && w.ep.GuardsPending()
+	if !rolled && !healed && !w.troubled && !inForce {
 		return nil
 	}
 	// Others write it too. What is changed here does not depend on what they changed, so the newest is taken.
@@ -50,6 +52,12 @@ func (w *work) endpoint(tx ajar.Tx) error {
 		ep.Trouble = ""
 	case w.troubled:
 		ep.Trouble = w.ep.Trouble
+	}
+	if inForce {
+		ep.GuardsSeen = w.ep.GuardsSet // what came since is for the next pass
+		if err := tx.Append(w.inForce()); err != nil {
+			return err
+		}
 	}
 	kept := ep.Guards[:0:0]
 	for _, g := range ep.Guards {
@@ -65,6 +73,21 @@ func (w *work) endpoint(tx ajar.Tx) error {
 	}
 	ep.Guards = kept
 	return tx.Put(ep)
+}
+
+// inForce says that the firewall was seen to have what is to be guarded.
+func (w *work) inForce() ajar.Event {
+	e := ajar.Event{Time: milli(w.done), Action: ajar.GuardInForce, Outcome: ajar.Happened, Scope: w.ep.Target, Endpoint: w.ep.ID}
+	if len(w.guard) == 0 {
+		e.Message = "nothing is guarded any longer"
+		return e
+	}
+	ports := make([]string, len(w.guard))
+	for i, g := range w.guard {
+		ports[i] = g.Port.String()
+	}
+	e.Details = map[string]string{"ports": strings.Join(ports, ", ")}
+	return e
 }
 
 func unconfirmed(g ajar.EndpointGuard, now time.Time) bool {
