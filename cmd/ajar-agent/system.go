@@ -92,6 +92,9 @@ func (a *app) lock() (*os.File, error) {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(a.state, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, unix.EROFS) { // a disk that came up read-only leaves nobody unguarded
+		f, err = os.Open(filepath.Join(a.state, "lock"))
+	}
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, hint(ajar.Errorf(ajar.Forbidden, "the state in %s belongs to somebody else", a.state), "become root, or name a directory of yours with --state")
 	}

@@ -89,6 +89,28 @@ func TestReportsWaitForADurablePlane(t *testing.T) {
 	until(t, "the journal is empty", func() bool { return m.journal.waiting() == 0 })
 }
 
+// TestReportsAreSentAgainWhereThePlaneHadNoRoom: over the same connection, and without waiting for ever.
+func TestReportsAreSentAgainWhereThePlaneHadNoRoom(t *testing.T) {
+	p, m := running(t)
+	p.mu.Lock()
+	p.recfail = true
+	p.mu.Unlock()
+	for p.hub.news.add(item{report: ajar.Report{Endpoint: "web"}}) {
+	}
+	since, _ := p.hub.Connected("web")
+	if _, err := m.BreakGlass(t.Context(), glass); err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock()
+	p.recfail = false
+	p.mu.Unlock()
+	p.report(ajar.BreakGlass)
+	until(t, "the journal is empty", func() bool { return m.journal.waiting() == 0 })
+	if at, up := p.hub.Connected("web"); !up || !at.Equal(since) {
+		t.Error("the host had to connect again")
+	}
+}
+
 func TestBreakGlassNotWrittenDownDoesNotHappen(t *testing.T) {
 	_, m := running(t)
 	m.journal.mu.Lock()

@@ -94,16 +94,18 @@ func (h *Host) Open() error {
 	}
 	id, err := readIdentity(h.Dir)
 	if err != nil && ajar.KindOf(err) != ajar.NotFound {
-		return err
+		h.Log.Error("without an identity the plane is not reached; what is guarded stays so", "err", err)
 	}
-	h.id = id
+	h.id = id // nil if it cannot be read
 	var at anchor
 	var sound bool
 	h.ledger, h.want, at, h.known, sound, err = openLedger(filepath.Join(h.Dir, ledgerFile))
 	if err != nil {
 		return err
 	}
-	if !sound {
+	if !sound && !h.known {
+		h.Log.Error("the state file cannot be read; the firewall stays as it is until the plane has said what is to be")
+	} else if !sound {
 		h.Log.Error("the state file is damaged at its end; openings that it may have lost are taken to be closed")
 	}
 	if !h.Clock.restore(at, h.BootID, h.TrustWall) && h.known {
@@ -116,8 +118,10 @@ func (h *Host) Open() error {
 		h.want.hub, h.want.rev = "", 0
 	}
 	h.asleep = h.suspended()
-	h.journal, err = openJournal(filepath.Join(h.Dir, journalFile))
-	return err
+	if h.journal, err = openJournal(filepath.Join(h.Dir, journalFile)); err != nil {
+		h.Log.Error("what happens here cannot be kept for the plane; tried again with each report", "err", err)
+	}
+	return nil
 }
 
 // Close gives up the files. The firewall stays as it is.

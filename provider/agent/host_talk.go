@@ -76,8 +76,10 @@ func (h *Host) askPlane(ctx context.Context, m *message) (*message, error) {
 	}
 }
 
-// How often the plane is told anew whom the guard turns away.
-const refusedEvery = 10 * time.Second
+const (
+	refusedEvery = 10 * time.Second // how often the plane is told anew whom the guard turns away
+	tellAgain    = 2 * time.Second  // until a report is sent again that the plane had no room for
+)
 
 // report delivers the journal, oldest first, each when the one before is durable in the plane; and what is only worth
 // telling now.
@@ -91,8 +93,15 @@ func (h *Host) report(ctx context.Context) error {
 			if !ok {
 				break
 			}
-			if _, err := h.askPlane(ctx, &message{Type: typeNote, Note: &n}); err != nil {
+			answer, err := h.askPlane(ctx, &message{Type: typeNote, Note: &n})
+			if answer == nil {
 				return err
+			}
+			if err != nil { // the plane is there, and has no room
+				if !pause(ctx, tellAgain) {
+					return ctx.Err()
+				}
+				continue
 			}
 			if err := h.journal.delivered(); err != nil {
 				h.Log.Error("write the journal; the plane will be told twice", "err", err)
@@ -113,7 +122,7 @@ func (h *Host) report(ctx context.Context) error {
 			told = now
 			n = note{Time: h.Clock.Plane(), Status: &now}
 		}
-		if _, err := h.askPlane(ctx, &message{Type: typeNote, Note: &n}); err != nil {
+		if answer, err := h.askPlane(ctx, &message{Type: typeNote, Note: &n}); answer == nil {
 			return err
 		}
 	}

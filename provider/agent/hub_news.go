@@ -23,7 +23,6 @@ type newsQueue struct {
 
 	mu    sync.Mutex
 	queue []item
-	lost  int
 }
 
 type item struct {
@@ -39,25 +38,23 @@ func newNews() *news {
 	return n
 }
 
-// add queues a report. What cannot wait any longer is dropped: a host keeps what must not be lost, and sends it again.
-func (n *news) add(it item) {
+// add queues a report, and says whether there was room. What there is none for is dropped: a host keeps what must not be
+// lost, and sends it again when it is told so.
+func (n *news) add(it item) bool {
 	h := fnv.New32a()
 	h.Write([]byte(it.report.Endpoint))
-	n[h.Sum32()%uint32(len(n))].add(it)
+	return n[h.Sum32()%uint32(len(n))].add(it)
 }
 
-func (n *newsQueue) add(it item) {
+func (n *newsQueue) add(it item) bool {
 	n.mu.Lock()
-	if len(n.queue) >= maxNews {
-		n.lost++
-	} else {
+	room := len(n.queue) < maxNews
+	if room {
 		n.queue = append(n.queue, it)
 	}
 	n.mu.Unlock()
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
+	poke(n.wake)
+	return room
 }
 
 func (n *newsQueue) take() (it item, ok bool) {

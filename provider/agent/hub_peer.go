@@ -309,10 +309,15 @@ func (p *peer) note(ctx context.Context, id uint64, n note) {
 	if at.IsZero() || at.After(now) {
 		at = now
 	}
-	p.hub.news.add(item{done: noted, report: ajar.Report{
+	room := p.hub.news.add(item{done: noted, report: ajar.Report{
 		Endpoint: p.ep, Time: at, Action: n.Action, Message: n.Message, Details: n.Details, Status: n.Status, SkewMS: n.SkewMS, Look: n.Look,
 		Lease: n.Lease, Sessions: n.Sessions,
 	}})
+	if !room { // or it would wait for an answer for ever
+		p.notes.Add(-1)
+		full := faultOf(ajar.Errorf(ajar.Unavailable, "too many reports wait to be recorded"))
+		go p.send(ctx, &message{Type: typeNoted, Call: id, Fault: full}) //nolint:errcheck // the host sends it again
+	}
 }
 
 func (p *peer) renew(ctx context.Context, id uint64, der []byte) {

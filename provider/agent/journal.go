@@ -7,10 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/ajar-access/ajar"
 )
 
-// The most notes that are kept for the plane. Beyond, the newest are counted and dropped: somebody is making noise.
-const maxNotes = 10_000
+// The most notes that are kept for the plane. Beyond, the newest are refused: somebody is making noise. No noise is to keep
+// the door on the host itself closed, so some places are for who comes in by it.
+const (
+	maxNotes   = 10_000
+	glassNotes = 1_000
+)
 
 // journal keeps on disk what happened here until the plane has it. Each note is delivered at least once.
 type journal struct {
@@ -19,19 +25,20 @@ type journal struct {
 	file  *os.File
 	notes []note // not yet delivered
 	done  int    // how many of the file's notes are
-	lost  int
 	wake  chan struct{}
 }
 
-func openJournal(path string) (*journal, error) {
-	j := &journal{path: path, wake: make(chan struct{}, 1)}
+// openJournal gives a journal whatever the disk says: a host that cannot read what happened, or write it down, is guarded all
+// the same. err is for people; each later note tries the disk again.
+func openJournal(path string) (j *journal, err error) {
+	j = &journal{path: path, wake: make(chan struct{}, 1)}
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the journal: %w", err)
+		return j, fmt.Errorf("read the journal: %w", err)
 	}
 	j.notes = readJournal(b)
 	if err := j.rewrite(); err != nil {
-		return nil, fmt.Errorf("write the journal: %w", err)
+		return j, fmt.Errorf("write the journal: %w", err)
 	}
 	return j, nil
 }
@@ -88,8 +95,11 @@ func (j *journal) rewrite() error {
 func (j *journal) add(n note) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.notes) >= maxNotes {
-		j.lost++
+	limit := maxNotes
+	if n.Action == ajar.BreakGlass {
+		limit += glassNotes
+	}
+	if len(j.notes) >= limit {
 		return errors.New("the journal is full; the plane must take it first")
 	}
 	j.notes = append(j.notes, n)

@@ -83,9 +83,9 @@ func nextRecord(b []byte) (kind byte, body, rest []byte, ok bool) {
 
 // readLedger gives what b says is desired, and the newest anchor. Where the end was torn off in the middle of something
 // that may have closed an opening, or anything is damaged, everything is taken to be closed: never is more open than before.
-func readLedger(b []byte) (d desired, at anchor, sound bool) {
+func readLedger(b []byte) (d desired, at anchor, read int, sound bool) {
 	d.take(&record{Whole: true})
-	for len(b) > 0 {
+	for ; len(b) > 0; read++ {
 		kind, body, rest, ok := nextRecord(b)
 		var r record
 		if ok && (kind != kindOpens && kind != kindCloses || json.Unmarshal(body, &r) != nil) {
@@ -95,12 +95,12 @@ func readLedger(b []byte) (d desired, at anchor, sound bool) {
 			if !tornOpening(b) {
 				d.close()
 			}
-			return d, at, false
+			return d, at, read, false
 		}
 		d.take(&r)
 		at, b = r.Clock, rest
 	}
-	return d, at, true
+	return d, at, read, true
 }
 
 // tornOpening reports whether b is the beginning of a record that only opened something, and nothing else.
@@ -118,19 +118,20 @@ func tornOpening(b []byte) bool {
 	return true
 }
 
-// openLedger reads the ledger at path. known is false where there is none.
+// openLedger reads the ledger at path. known is false where there is none, and where nothing can be read in it: that nothing
+// is guarded is not known then.
 func openLedger(path string) (l *ledger, d desired, at anchor, known, sound bool, err error) {
 	l = &ledger{path: path, dirty: make(chan struct{}, 1)}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		d, at, _ = readLedger(nil)
+		d, at, _, _ = readLedger(nil)
 		return l, d, at, false, true, nil
 	}
 	if err != nil {
 		return nil, d, at, false, false, fmt.Errorf("read the state: %w", err)
 	}
-	d, at, sound = readLedger(b)
-	return l, d, at, len(b) > 0, sound, nil
+	d, at, read, sound := readLedger(b)
+	return l, d, at, read > 0, sound, nil
 }
 
 // write hands r to the kernel, so that it outlives this process, but not a power cut.

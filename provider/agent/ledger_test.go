@@ -27,7 +27,7 @@ func story(t testing.TB) (file []byte, ends []int, open [][]string) {
 			t.Fatal(err)
 		}
 		file = append(file, b...)
-		d, _, sound := readLedger(file)
+		d, _, _, sound := readLedger(file)
 		if !sound {
 			t.Fatal("the whole ledger is not sound")
 		}
@@ -58,7 +58,7 @@ func openAt(d *desired, now time.Time) []string {
 func TestTornLedgerNeverOpensMore(t *testing.T) {
 	file, ends, open := story(t)
 	for n := range file {
-		d, _, sound := readLedger(file[:n])
+		d, _, _, sound := readLedger(file[:n])
 		k := 0 // whole records
 		for k < len(ends) && ends[k] <= n {
 			k++
@@ -91,7 +91,7 @@ func TestDamagedLedgerNeverOpensMore(t *testing.T) {
 	for n := range file {
 		bad := bytes.Clone(file)
 		bad[n] ^= 0x41
-		d, _, _ := readLedger(bad)
+		d, _, _, _ := readLedger(bad)
 		for _, id := range openIn(&d) {
 			if !slices.Contains(last, id) && !slices.Contains([]string{"a", "break-glass-1"}, id) {
 				t.Fatalf("damage at %d opened %s", n, id)
@@ -109,14 +109,14 @@ func FuzzLedger(f *testing.F) {
 	f.Add(file[:len(file)-3])
 	f.Add([]byte("o\x00\x00\x00\x02----{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, _, _ := readLedger(b)
+		d, _, _, _ := readLedger(b)
 		d.local(noon)
 		r := d.whole(noon)
 		again, err := frameRecord(kindCloses, r)
 		if err != nil {
 			return // a time that JSON cannot say
 		}
-		e, _, sound := readLedger(again)
+		e, _, _, sound := readLedger(again)
 		if !sound || !slices.Equal(openIn(&d), openIn(&e)) {
 			t.Errorf("written anew it says %v, not %v", openIn(&e), openIn(&d))
 		}
@@ -182,9 +182,61 @@ func TestJournalDeliversAtLeastOnce(t *testing.T) {
 }
 
 func TestFullJournalSaysSo(t *testing.T) {
-	j := &journal{notes: make([]note, maxNotes), wake: make(chan struct{}, 1)}
+	j := &journal{path: filepath.Join(t.TempDir(), "journal"), notes: make([]note, maxNotes), wake: make(chan struct{}, 1)}
 	if err := j.add(note{}); err == nil {
 		t.Error("a full journal took one more")
+	}
+	if err := j.add(note{Action: ajar.BreakGlass}); err != nil {
+		t.Errorf("noise keeps the host's own door closed: %v", err)
+	}
+	j.notes = make([]note, maxNotes+glassNotes)
+	if err := j.add(note{Action: ajar.BreakGlass}); err == nil {
+		t.Error("a full journal took one more")
+	}
+}
+
+// TestAHostIsGuardedWhateverItsDiskSays: after a reboot with a disk that is full or damaged the guard is laid all the same, and
+// what is guarded is never taken to be nothing.
+func TestAHostIsGuardedWhateverItsDiskSays(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"the journal cannot be written": func(dir string) error {
+			return os.Mkdir(filepath.Join(dir, journalFile+".new"), 0o700) // stands in the way, as a full disk does
+		},
+		"the journal cannot be read": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, journalFile)), os.Mkdir(filepath.Join(dir, journalFile), 0o700))
+		},
+		"the identity is damaged": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, identityFile), []byte("{"), 0o600)
+		},
+		"nothing of the state can be read": func(dir string) error {
+			b, err := os.ReadFile(filepath.Join(dir, ledgerFile))
+			if err == nil {
+				b[20] ^= 1
+				err = os.WriteFile(filepath.Join(dir, ledgerFile), b, 0o600)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, m := running(t)
+			m.whole(4, guarding(ssh), rule("a", p.now().Add(time.Hour)))
+			m.halt()
+			m.await(false)
+			if err := spoil(m.dir); err != nil {
+				t.Fatal(err)
+			}
+			h := m.build()
+			if err := h.Open(); err != nil {
+				t.Fatalf("it does not even start: %v", err)
+			}
+			defer h.Close()
+			if err := h.Restore(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := m.mem.Observe(t.Context(), m.at()); len(got.Guard) != 1 {
+				t.Error("nothing is guarded any longer")
+			}
+		})
 	}
 }
 
@@ -308,7 +360,7 @@ func TestAgentKilledInTheMiddle(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		d, _, sound := readLedger(b)
+		d, _, _, sound := readLedger(b)
 		if got := openAt(&d, p.now()); !sound || !slices.Equal(got, []string{"stays"}) {
 			t.Errorf("killed %s the change, it would open %v again, want what stays", when, got)
 		}
