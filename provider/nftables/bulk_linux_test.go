@@ -105,7 +105,7 @@ func inFirstUserNamespace() bool {
 
 // again runs this test program anew. /proc/self/exe is reachable for users who may not enter the folder it lies in.
 func again(tests, at string, as *syscall.SysProcAttr) ([]byte, error) {
-	c := exec.Command("/proc/self/exe", "-test.run", tests, "-test.v", "-test.timeout", "120s")
+	c := exec.Command("/proc/self/exe", "-test.run", tests, "-test.v", "-test.timeout", "30m")
 	c.Env = append(os.Environ(), stage+"="+at, "HOME=/", "TMPDIR=/tmp")
 	c.SysProcAttr = as
 	c.Dir = "/"

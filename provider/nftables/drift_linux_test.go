@@ -52,10 +52,22 @@ func TestFlushHasNoEffectOnAnOwnedTable(t *testing.T) {
 	p := newPair(t)
 	p.host.serve("tcp", ":22")
 	f := p.host.firewall(Config{})
-	if got := f.Status().OwnTable; got != "owner+persist" {
+	want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Hour), guest4)}}
+	if got := f.Status().OwnTable; !owns(t) {
+		if !strings.Contains(got, "watched and repaired") {
+			t.Errorf("this kernel cannot keep an owned table, and the status says %q", got)
+		}
+		ch := reports(t, f)
+		apply(t, f, want)
+		p.host.nft("flush ruleset")
+		repaired(t, ch, "table deleted")
+		p.guest.wantOpen(guest4, ap(host4, 22))
+		p.guest.wantRefused(other4, ap(host4, 22))
+		return
+	} else if got != "owner+persist" {
 		t.Fatalf("this kernel should own tables: %s", got)
 	}
-	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Hour), guest4)}})
+	apply(t, f, want)
 	p.host.nft("flush ruleset")
 	p.host.nftFails("delete table inet ajar")
 	p.host.nftFails("flush chain inet ajar in")
@@ -295,12 +307,14 @@ func TestTableOfALivingProcessIsRefused(t *testing.T) {
 	f := p.host.firewall(Config{})
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
 	g := p.host.firewall(Config{})
-	err := g.Apply(t.Context(), anyEndpoint, ajar.Ruleset{Guard: guardOf(23)})
-	if !errors.Is(err, ajar.Conflict) || !strings.Contains(err.Error(), "another process") {
-		t.Errorf("got %v", err)
-	}
-	if err := g.Apply(t.Context(), anyEndpoint, ajar.Ruleset{}); err == nil {
-		t.Error("removed somebody else's table")
+	if owns(t) { // older kernels do not know whose a table is; there the lock on the state directory alone keeps two agents apart
+		err := g.Apply(t.Context(), anyEndpoint, ajar.Ruleset{Guard: guardOf(23)})
+		if !errors.Is(err, ajar.Conflict) || !strings.Contains(err.Error(), "another process") {
+			t.Errorf("got %v", err)
+		}
+		if err := g.Apply(t.Context(), anyEndpoint, ajar.Ruleset{}); err == nil {
+			t.Error("removed somebody else's table")
+		}
 	}
 	f.Close()
 	apply(t, g, ajar.Ruleset{Guard: guardOf(23)})

@@ -63,6 +63,20 @@ func newMachine(t testing.TB) *machine {
 	return m
 }
 
+// owns reports whether this kernel keeps an owned table alive after its owner, going by its version alone.
+func owns(t testing.TB) bool {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major > 6 || major == 6 && minor >= 9
+}
+
 func (m *machine) must(err error) {
 	m.t.Helper()
 	if err != nil {
