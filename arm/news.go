@@ -48,6 +48,13 @@ func (s *Server) Logged(events []ajar.Event) {
 	}
 }
 
+// Waited reports whether anybody waits for what Changed or Logged say.
+func (s *Server) Waited() bool {
+	s.news.mu.Lock()
+	defer s.news.mu.Unlock()
+	return len(s.news.waiting) > 0
+}
+
 func tell(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

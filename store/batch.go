@@ -106,6 +106,9 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 	if fault = b.seal(ctx); fault != nil {
 		return fault
 	}
+	if fault = b.store.db.tell(ctx, b); fault != nil {
+		return fault
+	}
 	if fault = b.c.flush(ctx); fault != nil {
 		return fault
 	}

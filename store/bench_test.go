@@ -154,8 +154,46 @@ func BenchmarkSQLite64(b *testing.B) { benchmarkWriters(b, openSQLite(b), 64) }
 func BenchmarkPostgres1(b *testing.B)  { benchmarkSingle(b, openDurablePostgres(b)) }
 func BenchmarkPostgres64(b *testing.B) { benchmarkWriters(b, openDurablePostgres(b), 64) }
 
+// Another replica hears of every commit, and so does this one.
+func BenchmarkPostgres1Heard(b *testing.B)  { benchmarkSingle(b, heardOf(b)) }
+func BenchmarkPostgres64Heard(b *testing.B) { benchmarkWriters(b, heardOf(b), 64) }
+
 // openDurablePostgres opens a store on a server that waits for the disk.
 func openDurablePostgres(b *testing.B) *store.Store {
+	s, _ := durablePostgres(b)
+	return s
+}
+
+func heardOf(b *testing.B) *store.Store {
+	s, dsn := durablePostgres(b)
+	other, err := store.Open(b.Context(), dsn, store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	var ended sync.WaitGroup
+	heard := make(chan struct{}, 2)
+	for _, s := range []*store.Store{s, other} {
+		ended.Go(func() {
+			s.Hear(ctx, func(c store.Commit) { //nolint:errcheck // it ends with ctx
+				if c.Missed {
+					heard <- struct{}{}
+				}
+			})
+		})
+		<-heard
+	}
+	b.Cleanup(func() {
+		cancel()
+		ended.Wait()
+		if err := other.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+func durablePostgres(b *testing.B) (*store.Store, string) {
 	dir, err := os.MkdirTemp("", "ajar-bench-") // the server's user must reach it
 	if err != nil {
 		b.Fatal(err)
@@ -173,5 +211,5 @@ func openDurablePostgres(b *testing.B) *store.Store {
 			b.Error(err)
 		}
 	})
-	return s
+	return s, dsn
 }

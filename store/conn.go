@@ -45,6 +45,8 @@ type row interface {
 // backend is a database that gives connections.
 type backend interface {
 	dialect() *dialect
+	// tell queues what other Stores over the same database are to hear of a batch that is sealed.
+	tell(ctx context.Context, b *batch) error
 	// writer gives the one connection that may write, opening it anew when it was lost.
 	writer(ctx context.Context) (conn, error)
 	// reader gives a connection that reads; done gives it back.

@@ -22,6 +22,7 @@ type postgresDB struct {
 	config *pgx.ConnConfig
 	pool   *pgxpool.Pool
 	write  *postgresConn
+	news   *news
 }
 
 // The advisory locks that make the writers, and the migrations, of all replicas one.
@@ -50,7 +51,7 @@ func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*postgresD
 	params["application_name"] = replicaName
 	// A replica that freezes inside a write transaction holds up all others; the server ends it.
 	params["idle_in_transaction_session_timeout"] = "15000"
-	db := &postgresDB{config: pc.ConnConfig}
+	db := &postgresDB{config: pc.ConnConfig, news: newNews()}
 	if err := db.prepare(ctx, log); err != nil {
 		return nil, fmt.Errorf("open PostgreSQL database %s on %s: %w", pc.ConnConfig.Database, pc.ConnConfig.Host, err)
 	}
@@ -116,6 +117,8 @@ func mustBeAlike(ctx context.Context, c *sql.Conn) error {
 }
 
 func (db *postgresDB) dialect() *dialect { return postgresDialect }
+
+func (db *postgresDB) tell(ctx context.Context, b *batch) error { return db.news.tell(ctx, b) }
 
 func (db *postgresDB) writer(ctx context.Context) (conn, error) {
 	if db.write != nil && !db.write.c.IsClosed() {

@@ -206,6 +206,44 @@ func (h *hosts) home(ep ajar.EndpointID, connected bool) {
 	}
 }
 
+// connected gives those of eps whose hosts are connected here.
+func (h *hosts) connected(eps []ajar.EndpointID) (here []ajar.EndpointID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, ep := range eps {
+		if h.here[ep] {
+			here = append(here, ep)
+		}
+	}
+	return here
+}
+
+// recheck lets hosts go that are connected here and were removed on another replica, as removed does those that were
+// removed here. It reads what was written behind after.
+func (h *hosts) recheck(ctx context.Context, after int64) error {
+	var changed []*ajar.HostIdentity
+	err := h.p.store.View(ctx, func(tx ajar.Tx) (err error) {
+		changed, _, err = ajar.List[ajar.HostIdentity](tx, ajar.Filter{After: &after})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range changed {
+		h.mu.Lock()
+		here, serial := h.here[id.Endpoint], h.serial[id.Endpoint]
+		h.mu.Unlock()
+		switch known := serial == id.Serial || serial == id.Previous; {
+		case !here:
+		case !known: // another host has its place
+			h.p.hub.Cut(id.Endpoint)
+		case !id.Revoked.IsZero():
+			h.removed(id.Endpoint, id.Lift)
+		}
+	}
+	return nil
+}
+
 // run keeps the store's word on homes until ctx ends.
 func (h *hosts) run(ctx context.Context) error {
 	renew := time.NewTicker(homeEvery)

@@ -117,18 +117,20 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 		JoinCommand: p.joinCommand(), LogKey: key.Public().(ed25519.PublicKey), Observe: p.metrics.observe,
 		Export: func(ctx context.Context, from int64, w io.Writer) error { return exportLog(ctx, p.store, from, w) },
 	})
-	p.changes.listen(listener{surface.Changed, surface.Logged, p.metrics.liftedGuards})
+	news := listener{surface.Changed, surface.Logged, p.metrics.liftedGuards}
+	p.changes.listen(news)
+	others := &heard{p: p, waiting: surface.Waited, listener: news, more: make(chan struct{}, 1)}
 	p.metrics.registry.MustRegister(newGauges(p))
 	token, err := p.cfg.Metrics.Token.read(p.cfg.dir, e.getenv)
 	if err != nil {
 		return fmt.Errorf("metrics.token: %w", err)
 	}
 	var stopping atomic.Bool
-	others, err := p.cfg.upstreams(e.getenv)
+	upstreams, err := p.cfg.upstreams(e.getenv)
 	if err != nil {
 		return err
 	}
-	web := p.httpServer(p.routes(surface, p.issuer(others), bytes.TrimSpace(token), &stopping))
+	web := p.httpServer(p.routes(surface, p.issuer(upstreams), bytes.TrimSpace(token), &stopping))
 
 	inner, stopInner := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopInner(errStopped)
@@ -138,6 +140,8 @@ func (p *plane) run(ctx context.Context, e env, api, agents net.Listener) error 
 	g.Go(func() error { return p.hosts.run(gctx) })
 	g.Go(func() error { return stopped(p.discover.Run(gctx)) })
 	g.Go(func() error { return p.tidy(gctx) })
+	g.Go(func() error { return others.run(gctx) })
+	g.Go(func() error { return stopped(p.store.Hear(gctx, others.told)) })
 	if agents != nil {
 		g.Go(func() error { return p.hub.Serve(gctx, agents) })
 	}

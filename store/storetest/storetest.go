@@ -173,3 +173,18 @@ func (s *suite) together(n int, fn func(ctx context.Context, i int) error) {
 		}
 	}
 }
+
+// Until waits until ok, and fails the test if that takes half a minute.
+func Until(t testing.TB, ok func() bool) {
+	t.Helper()
+	tick, limit := time.NewTicker(2*time.Millisecond), time.NewTimer(30*time.Second)
+	defer tick.Stop()
+	defer limit.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			t.Fatal("this did not come about within half a minute")
+		}
+	}
+}
