@@ -80,6 +80,8 @@ type Caller struct {
 	Call      *Call         // the HTTP request that would change something; kept in its event
 	Until     time.Time     // when the word of the provider that they signed in with ends; zero = never
 	Proof     string        // the id of the secret or certificate that the token was got with, if any
+	AuthTime  time.Time     // when they proved who they are; zero = it is not known
+	Amr       []string      // how: pwd, otp, hwk, mfa, fed …
 }
 
 // OwnClient is the client id of this project's own programs.
@@ -139,6 +141,8 @@ type Token struct {
 	Vouched   Vouched   // the groups that go with it
 	// Credential is the id of the secret or certificate that it was got with, if any: it ends when that is removed.
 	Credential string
+	AuthTime   time.Time // when its holder proved who they are
+	Amr        []string  // how
 }
 
 // Familiar is an address that somebody signed in from: guesses that others make from there, or elsewhere, do not keep

@@ -71,7 +71,7 @@ func newRig(t testing.TB) *rig {
 func (r *rig) tokenFor(who ajar.Caller) string {
 	r.t.Helper()
 	text, hash := authn.NewToken()
-	r.Put(&ajar.Token{Hash: hash, Principal: who.Principal, Name: "test", Created: r.Now(), Expires: r.Now().Add(1000 * time.Hour)})
+	r.Put(&ajar.Token{Hash: hash, Principal: who.Principal, Name: "test", Created: r.Now(), Expires: r.Now().Add(1000 * time.Hour), AuthTime: r.Now()})
 	return text
 }
 

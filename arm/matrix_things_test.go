@@ -230,7 +230,7 @@ func theirToken(m *matrix, _ *matrixCaller) map[string]string {
 // another is one more token of somebody's: as {token}, which the call is made with, and its {id}.
 func (m *matrix) another(who ajar.Caller) map[string]string {
 	text, hash := authn.NewToken()
-	m.Put(&ajar.Token{Hash: hash, Principal: who.Principal, Name: "test", Created: m.Now(), Expires: m.Now().Add(time.Hour)})
+	m.Put(&ajar.Token{Hash: hash, Principal: who.Principal, Name: "test", Created: m.Now(), Expires: m.Now().Add(time.Hour), AuthTime: m.Now()})
 	return map[string]string{"id": authn.ShortHash(hash), "token": text}
 }
 

@@ -18,7 +18,7 @@ func (s *Server) principalRoutes() []route {
 		{http.MethodPut, one, ours, op(200, s.putPrincipal), says("Changes a principal.", ajar.PrincipalWrite)},
 		{http.MethodDelete, one, ours, op(204, s.deletePrincipal), says("Removes a principal.", ajar.PrincipalDelete)},
 		{http.MethodPut, one + "/password", ours, op(204, s.setPassword), says("Sets a person's password.", ajar.PrincipalWrite)},
-		{http.MethodDelete, one + "/factors", ours, op(204, s.resetFactors), says("Removes a person's second factors and signs their browsers out, and the programs that these signed in.", ajar.PrincipalWrite)},
+		{http.MethodDelete, one + "/factors", ours, op(204, s.resetFactors), says("Removes a person's second factors, and ends their sessions in browsers and all their tokens.", ajar.PrincipalWrite)},
 		{http.MethodGet, one + "/secrets", ours, op(200, s.listSecrets), says("Lists a service principal's secrets, without the secrets themselves.", ajar.PrincipalRead)},
 		{http.MethodPost, one + "/secrets", ours, op(201, s.newSecret), says("Makes a secret, shown this once.", ajar.PrincipalWrite)},
 		{http.MethodDelete, one + "/secrets/{id}", ours, op(204, s.deleteSecret), says("Removes a secret.", ajar.PrincipalWrite)},

@@ -89,7 +89,7 @@ func (s *Server) listTokens(ctx context.Context, c *call, _ nothing) (l list[tok
 }
 
 func (s *Server) newToken(ctx context.Context, c *call, in tokenIn) (*tokenBody, error) {
-	last, err := lifetime(in.Duration, tokenFor, authn.MaxTokenFor)
+	last, err := lifetime(in.Duration, min(tokenFor, s.Broker.LongestToken), s.Broker.LongestToken)
 	if err != nil {
 		return nil, err
 	}

@@ -78,9 +78,15 @@ func (a *Authn) SignIn(ctx context.Context, in Login) (*Session, error) {
 		}
 		var t *ajar.Token
 		s, t = a.token(p.ID, "login", last)
-		t.From, s.Name, s.Once = in.From, p.Name, once
-		if c.Kind == ajar.Secret || c.Kind == ajar.Certificate {
-			t.Credential = c.ID
+		t.From, t.AuthTime, s.Name, s.Once = in.From, t.Created, p.Name, once
+		switch {
+		case c.Kind == ajar.Secret || c.Kind == ajar.Certificate:
+			t.Credential, t.Expires = c.ID, By(c, t.Expires)
+			s.Expires = t.Expires
+		case second != nil:
+			t.Amr = []string{"pwd", "otp", "mfa"}
+		default:
+			t.Amr = []string{"pwd"}
 		}
 		in.Details["token"] = ShortHash(t.Hash)
 		return func(tx ajar.Tx) error {
@@ -105,6 +111,14 @@ func OneTime(c *ajar.Credential) bool {
 	return c.Kind == ajar.Once || (c.Kind == ajar.Password && !c.Expires.IsZero())
 }
 
+// By is t, or the end of c if that is sooner: what is got with a secret or certificate does not outlive it.
+func By(c *ajar.Credential, t time.Time) time.Time {
+	if !c.Expires.IsZero() && c.Expires.Before(t) {
+		return c.Expires
+	}
+	return t
+}
+
 // code is what takes the code of a person who needs one, together with what they are given. The plane's own one-time
 // credential is for when everything else is lost, and stands alone. A password that somebody set for once does not: who may
 // set it may reset the factors, too, which is an event of its own.
@@ -115,7 +129,7 @@ func (a *Authn) code(ctx context.Context, p *ajar.Principal, c *ajar.Credential,
 	}
 	list, err := a.Factors(ctx, p.ID)
 	if err != nil || !a.Asks(list) {
-		return none, err
+		return func(tx ajar.Tx) error { return a.StillEnough(tx, p) }, err
 	}
 	if in.Code == "" || !HasFactor(list) {
 		return none, needsSecond(list)
@@ -272,6 +286,11 @@ func (a *Authn) admit(ctx context.Context, in Login, id identity, cred *ajar.Cre
 		c, err := ajar.Get[ajar.Credential](tx, cred.ID)
 		if errors.Is(err, ajar.NotFound) || (err == nil && c.Hash != cred.Hash) {
 			return ajar.Errorf(ajar.Unauthenticated, "the credential was used up or removed")
+		} else if err != nil {
+			return err
+		}
+		if now, err := ajar.Get[ajar.Principal](tx, string(p.ID)); errors.Is(err, ajar.NotFound) || (err == nil && now.Disabled) {
+			return ajar.Errorf(ajar.Unauthenticated, "the name or the password is wrong")
 		} else if err != nil {
 			return err
 		}

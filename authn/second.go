@@ -89,6 +89,19 @@ func (a *Authn) PasswordIsEnough(ctx context.Context, p *ajar.Principal) error {
 	return needsSecond(list)
 }
 
+// StillEnough is PasswordIsEnough in the transaction that lets p in: whoever made their first second factor meanwhile is
+// not signed in without it.
+func (a *Authn) StillEnough(tx ajar.Tx, p *ajar.Principal) error {
+	if p.Kind != ajar.User {
+		return nil
+	}
+	list, err := factors(tx, p.ID)
+	if err != nil || !a.Asks(list) {
+		return err
+	}
+	return needsSecond(list)
+}
+
 func needsSecond(list []*ajar.Factor) error {
 	msg := "this account needs a second factor: give a code of the authenticator app, too, or sign in with a browser (ajar login --browser)"
 	switch {

@@ -52,7 +52,6 @@ type known struct {
 // How long log-ins and other tokens last.
 const (
 	defaultTokenFor = 12 * time.Hour
-	MaxTokenFor     = 366 * 24 * time.Hour
 	onceTokenFor    = time.Hour // after the one-time credential: long enough to set a password
 	maxKnown        = 100_000
 )
@@ -153,7 +152,7 @@ func (a *Authn) read(ctx context.Context, hash string, now time.Time) (*known, e
 			return ajar.Errorf(ajar.Unauthenticated, "the account is disabled")
 		}
 		k.expires = t.Vouched.By(t.Expires)
-		k.caller = ajar.Caller{Principal: p.ID, Name: p.Name, Groups: t.Vouched.Groups, Until: t.Vouched.Until, App: t.Client, Proof: t.Credential}
+		k.caller = ajar.Caller{Principal: p.ID, Name: p.Name, Groups: t.Vouched.Groups, Until: t.Vouched.Until, App: t.Client, Proof: t.Credential, AuthTime: t.AuthTime, Amr: t.Amr}
 		k.audience = t.Audience
 		k.foreign = t.Audience != "" && (a.Tokens == nil || !a.Tokens.accepts(t.Audience))
 		return nil

@@ -40,6 +40,10 @@ type Config struct {
 	// SubscriptionNames are subscriptions that are there whether or not anything lies in them, by their GUIDs in lower
 	// case, and what they are called; "" = as their GUID.
 	SubscriptionNames map[string]string
+	// LongestToken bounds the tokens that people and programs make for themselves; 0 = 90 days.
+	LongestToken time.Duration
+	// NoSecondFactor says that people are never asked for more than a password, whatever they have.
+	NoSecondFactor bool
 	// MaxLeases bounds the leases of one request; 0 = 1,000.
 	MaxLeases int
 	// MaxLive bounds the live leases of one principal; 0 = 250,000. It is there to stop a runaway program; each replica
@@ -84,6 +88,7 @@ func New(c Config) *Broker {
 		c.MaxLive = 250_000
 	}
 	c.RemovePercent = cmp.Or(c.RemovePercent, 20)
+	c.LongestToken = cmp.Or(c.LongestToken, 90*24*time.Hour)
 	return &Broker{Config: c, live: map[ajar.PrincipalID]int{}, large: map[string]*kept{}, places: newDirectory()}
 }
 

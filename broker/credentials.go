@@ -23,8 +23,8 @@ const maxCredentials = 20
 // maxCert is how long a certificate may be: much longer than any with an RSA key that is taken.
 const maxCert = 16 << 10
 
-// maxToken is how long a token may last.
-const maxToken = 367 * 24 * time.Hour
+// proofFor is how long after signing in somebody may make what goes on without them: a token, or a secret of their own.
+const proofFor = 15 * time.Minute
 
 // CredentialWrite and its kin are what verbs about sign-in are recorded as. One's own need no right; other people's
 // need PrincipalWrite, and everything they hold.
@@ -54,19 +54,42 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 
 // mayMake refuses a way in to whoever asks with a token that an application got: it ends soon, or with its refresh
 // tokens, and what is made of it would not. What a removed secret gave, and some replica still remembers, makes nothing.
+// Otherwise it takes having signed in lately, and with the second factor where there is one: whoever finds a token makes no
+// other of it. What ends with a sign-in at another provider needs neither.
 func (t *txn) mayMake() error {
-	if t.who.Proof != "" {
-		_, err := ajar.Get[ajar.Credential](t, t.who.Proof)
-		if errors.Is(err, ajar.NotFound) {
-			return ajar.Errorf(ajar.Unauthenticated, "the secret or certificate that you signed in with was removed; sign in again")
-		} else if err != nil {
-			return err
-		}
+	if _, err := t.proof(); err != nil {
+		return err
 	}
-	if t.who.App == "" || strings.EqualFold(t.who.App, ajar.OwnClient) {
+	if t.who.App != "" && !strings.EqualFold(t.who.App, ajar.OwnClient) {
+		return ajar.Errorf(ajar.Forbidden, "an application's token makes no other token and no secret of its holder; sign in with ajar login")
+	}
+	if !t.who.Until.IsZero() || t.plane {
 		return nil
 	}
-	return ajar.Errorf(ajar.Forbidden, "an application's token makes no other token and no secret of its holder; sign in with ajar login")
+	if t.who.AuthTime.IsZero() || t.now.Sub(t.who.AuthTime) > proofFor {
+		return &ajar.Error{Kind: ajar.Forbidden, Code: "FreshSignInRequired", Msg: fmt.Sprintf(
+			"that takes having signed in within %d minutes; sign in again (ajar login), and then do it", proofFor/time.Minute)}
+	}
+	if t.b.NoSecondFactor || slices.Contains(t.who.Amr, "mfa") {
+		return nil
+	}
+	have, _, err := ajar.List[ajar.Factor](t, ajar.Filter{Owner: t.who.Principal})
+	if err == nil && slices.ContainsFunc(have, isFactor) {
+		return &ajar.Error{Kind: ajar.Forbidden, Code: "SecondFactorRequired", Msg: "that takes having signed in with your second factor; sign in again (ajar login), and then do it"}
+	}
+	return err
+}
+
+// proof is the secret or certificate that the caller's token was got with; nil if it was none.
+func (t *txn) proof() (*ajar.Credential, error) {
+	if t.who.Proof == "" {
+		return nil, nil
+	}
+	c, err := ajar.Get[ajar.Credential](t, t.who.Proof)
+	if errors.Is(err, ajar.NotFound) {
+		return nil, ajar.Errorf(ajar.Unauthenticated, "the secret or certificate that you signed in with was removed; sign in again")
+	}
+	return c, err
 }
 
 // mayProve authorizes giving somebody a credential. Nobody makes one that lasts of a token that does not.
@@ -268,8 +291,9 @@ func shown(c *ajar.Credential) *ajar.Credential {
 	return &d
 }
 
-// PutToken records a bearer token that was made for the caller. Name, Hash and Expires are read. Where another provider
-// vouches for the caller, it has the groups of that sign-in and ends with it.
+// PutToken records a bearer token that was made for the caller, who signed in lately. Name, Hash and Expires are read.
+// Where another provider vouches for the caller, it has the groups of that sign-in and ends with it; where they signed in with
+// a secret or certificate, it ends with that.
 func (b *Broker) PutToken(ctx context.Context, who ajar.Caller, k ajar.Token) (*ajar.Token, error) {
 	bad := digest("the token", k.Hash)
 	if bad == nil {
@@ -286,12 +310,20 @@ func (b *Broker) PutToken(ctx context.Context, who ajar.Caller, k ajar.Token) (*
 		return t.mayMake()
 	}}
 	err := b.do(ctx, who, o, func(t *txn) error {
-		if !k.Expires.After(t.now) || k.Expires.Sub(t.now) > maxToken {
-			return ajar.Errorf(ajar.Invalid, "a token lasts between a moment and %d days", maxToken/(24*time.Hour))
+		if most := t.b.LongestToken; !k.Expires.After(t.now) || k.Expires.Sub(t.now) > most+time.Second {
+			return ajar.Errorf(ajar.Invalid, "a token lasts at most %s here", ajar.FormatDuration(most))
+		}
+		proof, err := t.proof()
+		if err != nil {
+			return err
 		}
 		out = &ajar.Token{Hash: k.Hash, Principal: t.who.Principal, Name: k.Name, From: t.who.From.WithZone(""), Created: t.now, Credential: t.who.Proof}
 		out.Vouched = ajar.Vouched{Groups: slices.Clone(t.who.Groups), Until: t.who.Until}
 		out.Expires = out.Vouched.By(trim(k.Expires))
+		if proof != nil && !proof.Expires.IsZero() && proof.Expires.Before(out.Expires) {
+			out.Expires = proof.Expires
+		}
+		out.AuthTime, out.Amr = t.who.AuthTime, slices.Clone(t.who.Amr)
 		t.detail("name", k.Name)
 		t.detail("token", k.Hash[:8])
 		return t.Put(out)

@@ -23,8 +23,9 @@ const (
 )
 
 // PutFactor gives the caller another factor, or another name to one they have (ID set). Recovery codes replace those
-// before. A passkey that somebody has already is a Conflict.
-func (b *Broker) PutFactor(ctx context.Context, who ajar.Caller, f ajar.Factor) (*ajar.Factor, error) {
+// before. A passkey that somebody has already is a Conflict. The first that they make ends everything that was got with a
+// password alone: browsers, programs and tokens, but those whose keys or hashes are spared.
+func (b *Broker) PutFactor(ctx context.Context, who ajar.Caller, f ajar.Factor, spare ...string) (*ajar.Factor, error) {
 	bad := word("the factor's name", f.Name, 64)
 	if bad == nil && strings.TrimSpace(f.Name) == "" {
 		bad = ajar.Errorf(ajar.Invalid, "give it a name, so that you can tell it from others")
@@ -54,13 +55,20 @@ func (b *Broker) PutFactor(ctx context.Context, who ajar.Caller, f ajar.Factor) 
 			made.ID = strings.ToLower(b.NewID())
 		}
 		out = &made
-		return t.Put(out)
+		if err := t.Put(out); err != nil || f.Kind == ajar.Recovery || slices.ContainsFunc(have, isFactor) {
+			return err
+		}
+		t.detail("first", "true")
+		return t.endTokens(t.who.Principal, spare...)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
+
+// isFactor tells what somebody can be asked for. Recovery codes alone stand for nothing.
+func isFactor(f *ajar.Factor) bool { return f.Kind != ajar.Recovery }
 
 // roomFor refuses a factor that cannot be beside those there are.
 func (t *txn) roomFor(f *ajar.Factor, have []*ajar.Factor) error {
@@ -122,7 +130,7 @@ func (b *Broker) DeleteFactor(ctx context.Context, who ajar.Caller, id string) e
 // loneCodes removes recovery codes that stand in for nothing any longer.
 func (t *txn) loneCodes() error {
 	have, _, err := ajar.List[ajar.Factor](t, ajar.Filter{Owner: t.who.Principal})
-	if err != nil || slices.ContainsFunc(have, func(h *ajar.Factor) bool { return h.Kind != ajar.Recovery }) {
+	if err != nil || slices.ContainsFunc(have, isFactor) {
 		return err
 	}
 	for _, h := range have {
@@ -134,8 +142,8 @@ func (t *txn) loneCodes() error {
 }
 
 // ResetFactors removes everything that a person proves themselves by beside the password, and ends their sessions in
-// browsers, the programs that were signed in with these, and what would sign in others (PrincipalWrite; the caller must hold what they hold). It is for who lost their phone: one's own are removed
-// one by one, by whoever just proved to be there.
+// browsers, their tokens, and what would give others (PrincipalWrite; the caller must hold what they hold): nobody knows
+// which of them whoever has the phone got. One's own are removed one by one, by whoever just proved to be there.
 func (b *Broker) ResetFactors(ctx context.Context, who ajar.Caller, of ajar.PrincipalID) (removed int, err error) {
 	key, bad := guid("the principal", string(of))
 	id := ajar.PrincipalID(key)
@@ -155,28 +163,9 @@ func (b *Broker) ResetFactors(ctx context.Context, who ajar.Caller, of ajar.Prin
 			return err
 		}
 		t.detail("removed", fmt.Sprint(removed))
-		if err := t.endSessions(id); err != nil {
-			return err
-		}
-		return t.endPrograms(id)
+		return t.endTokens(id)
 	})
 	return removed, err
-}
-
-// endPrograms ends what programs have that somebody signed in with a browser, whoever had the phone: the refresh tokens and
-// the access tokens that came with them. Tokens of a log-in by name, and those made for programs, stay: they end with the
-// password.
-func (t *txn) endPrograms(of ajar.PrincipalID) error {
-	if err := t.endGrants(of); err != nil {
-		return err
-	}
-	tokens, _, err := ajar.List[ajar.Token](t, ajar.Filter{Owner: of})
-	for i := 0; err == nil && i < len(tokens); i++ {
-		if tokens[i].Kind == ajar.Access {
-			err = t.endToken(tokens[i])
-		}
-	}
-	return err
 }
 
 func (t *txn) dropFactors(of ajar.PrincipalID) (n int, err error) {

@@ -329,7 +329,7 @@ func (m *bench) again() {
 		m.must(err)
 	}
 	if p, err := m.b.Principal(ctx, m.owner, "spare"); err == nil {
-		m.spare = ajar.Caller{Principal: p.ID, Name: "spare", From: here}
+		m.spare = ajar.Caller{Principal: p.ID, Name: "spare", From: here, AuthTime: m.clock()}
 	} else {
 		m.spare = m.user("spare")
 	}

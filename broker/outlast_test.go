@@ -16,13 +16,13 @@ func TestWhatATokenMayMake(t *testing.T) {
 	n := 0
 	token := func(who ajar.Caller) (*ajar.Token, error) {
 		n++
-		return p.b.PutToken(ctx, who, ajar.Token{Hash: strings.Repeat(string(rune('0'+n)), 64), Name: "x", Expires: start.Add(300 * 24 * time.Hour)})
+		return p.b.PutToken(ctx, who, ajar.Token{Hash: strings.Repeat(string(rune('0'+n)), 64), Name: "x", Expires: start.Add(80 * 24 * time.Hour)})
 	}
 	secret := func(who ajar.Caller) error {
 		n++
 		return first(p.b.PutCredential(ctx, who, ajar.Credential{Principal: made.ID, Kind: ajar.Secret, Hash: strings.Repeat(string(rune('0'+n)), 64)}))
 	}
-	who := ajar.Caller{Principal: made.ID, Name: made.Name, From: here, Via: "arm"}
+	who := ajar.Caller{Principal: made.ID, Name: made.Name, From: here, Via: "arm", AuthTime: start}
 	p.must(first(token(who)))
 	p.must(secret(who))
 

@@ -62,7 +62,7 @@ func planeOver(t testing.TB, dsn string, change ...func(*broker.Config)) *plane 
 	p.must(err)
 	admin, _, err := p.b.EnsureAdmin(ctx, broker.Admin{Name: "root", Hash: "x"})
 	p.must(err)
-	p.owner = ajar.Caller{Principal: admin.ID, Via: "arm", From: here, Corr: "corr-1"}
+	p.owner = ajar.Caller{Principal: admin.ID, Via: "arm", From: here, Corr: "corr-1", AuthTime: start}
 	return p
 }
 
@@ -135,7 +135,7 @@ func (p *plane) user(name string, roleAt ...any) ajar.Caller {
 	for i := 0; i < len(roleAt); i += 2 {
 		p.assign(u.ID, roleAt[i].(ajar.RoleID), roleAt[i+1].(ajar.ID))
 	}
-	return ajar.Caller{Principal: u.ID, Name: name, From: here, Via: "arm"}
+	return ajar.Caller{Principal: u.ID, Name: name, From: here, Via: "arm", AuthTime: p.clock()}
 }
 
 func (p *plane) assign(who ajar.PrincipalID, role ajar.RoleID, at ajar.ID) *ajar.RoleAssignment {

@@ -40,6 +40,9 @@ func (c *Client) Login(ctx context.Context, name, password string) (Session, err
 // SecondFactorRequired is the Code of the refusal to let in, by the right password alone, who has a second factor.
 const SecondFactorRequired = "SecondFactorRequired"
 
+// FreshSignInRequired is the Code of the refusal to make what goes on without its maker, with a token of a sign-in that was a while ago.
+const FreshSignInRequired = "FreshSignInRequired"
+
 // LoginWithCode is Login of a person who has a second factor: code is of their authenticator app, or a recovery code.
 func (c *Client) LoginWithCode(ctx context.Context, name, password, code string) (Session, error) {
 	in := struct {

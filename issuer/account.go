@@ -49,14 +49,16 @@ func (s *Server) hasPassword(v *visit) (bool, error) {
 
 // notices are what the account page says of what was just done, by the word in its address.
 var notices = map[string]string{
-	"password": "Your password is changed. Your other browsers and your tokens are signed out.",
-	"totp":     "The authenticator app is set up. You will be asked for its code when you sign in.",
-	"passkey":  "The passkey is registered. You can sign in with it alone.",
-	"renamed":  "It has its new name.",
-	"removed":  "It is removed.",
-	"session":  "That browser is signed out.",
-	"sessions": "All your other browsers are signed out.",
-	"token":    "The token is revoked.",
+	"password":      "Your password is changed. Your other browsers and your tokens are signed out.",
+	"totp":          "The authenticator app is set up. You will be asked for its code when you sign in.",
+	"passkey":       "The passkey is registered. You can sign in with it alone.",
+	"first-totp":    "The authenticator app is set up. You will be asked for its code when you sign in. Your other browsers, your programs and your tokens are signed out.",
+	"first-passkey": "The passkey is registered. You can sign in with it alone. Your other browsers, your programs and your tokens are signed out.",
+	"renamed":       "It has its new name.",
+	"removed":       "It is removed.",
+	"session":       "That browser is signed out.",
+	"sessions":      "All your other browsers are signed out.",
+	"token":         "The token is revoked.",
 }
 
 // accountData is what the account page shows.

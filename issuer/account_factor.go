@@ -26,22 +26,37 @@ func (s *Server) showAddFactor(v *visit, status int, totp *totpData, problem str
 }
 
 func (s *Server) addTOTP(v *visit) {
-	totp, err := s.keepTOTP(v, v.caller())
+	totp, err := s.keepTOTP(v, v.caller(), v.who.ID)
 	if err != nil {
 		status, text := v.trouble(err)
 		s.showAddFactor(v, status, totp, text)
 		return
 	}
-	v.redirect("/account", "done", "totp")
+	s.added(v, "totp", "otp")
+}
+
+// added goes on after a factor was added. With the first everything else was signed out; this browser, where it was just
+// proven, goes on with another cookie: whoever has a copy of the one before is out, too.
+func (s *Server) added(v *visit, done, amr string) {
+	if slices.Contains(v.who.AMR, "mfa") {
+		v.redirect("/account", "done", done)
+		return
+	}
+	if err := v.renew(amr, "mfa"); err != nil {
+		status, text := v.trouble(err)
+		s.errorPage(v.w, v.r, status, text)
+		return
+	}
+	v.redirect("/account", "done", "first-"+done)
 }
 
 func (s *Server) addPasskey(v *visit) {
-	if err := s.keepPasskey(v, v.caller()); err != nil {
+	if err := s.keepPasskey(v, v.caller(), v.who.ID); err != nil {
 		status, text := v.trouble(err)
 		s.showAddFactor(v, status, nil, text)
 		return
 	}
-	v.redirect("/account", "done", "passkey")
+	s.added(v, "passkey", "hwk")
 }
 
 // factor is the caller's own that the request names.

@@ -43,7 +43,7 @@ func newProver(t *testing.T) *prover {
 // register has the program's certificate taken, as somebody who may does.
 func (v *prover) register(cert *x509.Certificate) *ajar.Credential {
 	v.t.Helper()
-	c, err := v.Broker.PutCredential(v.t.Context(), ajar.Caller{Principal: v.p.ID}, ajar.Credential{Principal: v.p.ID, Kind: ajar.Certificate, Cert: cert.Raw})
+	c, err := v.Broker.PutCredential(v.t.Context(), ajar.Caller{Principal: v.p.ID, AuthTime: v.now()}, ajar.Credential{Principal: v.p.ID, Kind: ajar.Certificate, Cert: cert.Raw})
 	fatal(v.t, err)
 	return c
 }

@@ -259,6 +259,9 @@ func (s *Server) decideDevice(ctx context.Context, userCode string, who *session
 			if err != nil {
 				return err
 			}
+			if allow && strings.EqualFold(g.Client, OwnClient) && !who.recent(now, 2*freshFor) {
+				return ajar.Errorf(ajar.Forbidden, "you signed in too long ago; type the code again")
+			}
 			p, err := ajar.Get[ajar.Principal](tx, string(who.Principal))
 			if err != nil {
 				return err

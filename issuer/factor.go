@@ -105,8 +105,8 @@ func (v *visit) sealName(what string, who ajar.PrincipalID) string {
 }
 
 // keepTOTP adds the authenticator app that a page set up, once a code of it proves that it works. What it answers with
-// an error is for showing the same picture again.
-func (s *Server) keepTOTP(v *visit, who ajar.Caller) (*totpData, error) {
+// an error is for showing the same picture again. The session with key spare goes on.
+func (s *Server) keepTOTP(v *visit, who ajar.Caller, spare string) (*totpData, error) {
 	form := v.r.PostForm
 	text, err := v.unseal("totp", who.Principal, form.Get("sealed"))
 	if err != nil {
@@ -127,7 +127,8 @@ func (s *Server) keepTOTP(v *visit, who ajar.Caller) (*totpData, error) {
 	id := totpID([]byte(secret))
 	_, err = s.Broker.PutFactor(v.r.Context(), who, ajar.Factor{
 		ID: id, Kind: ajar.TOTP, Name: again.Name, Sealed: s.Vault.Wrap(authn.TOTPSeal(id), []byte(secret)), Step: step, Used: v.now,
-	})
+	}, spare)
+	s.Auth.Forget(who.Principal)
 	return again, err
 }
 

@@ -149,8 +149,8 @@ func (v *visit) newPasskey(who holder, list []*ajar.Factor) *question {
 	return v.question("new passkey", who.ID, options, data, err)
 }
 
-// keepPasskey adds the passkey that the browser made.
-func (s *Server) keepPasskey(v *visit, who ajar.Caller) error {
+// keepPasskey adds the passkey that the browser made. The session with key spare goes on.
+func (s *Server) keepPasskey(v *visit, who ajar.Caller, spare string) error {
 	if s.passkeys == nil {
 		return ajar.Errorf(ajar.Invalid, "there can be no passkeys here: the plane's address is not a name")
 	}
@@ -176,7 +176,8 @@ func (s *Server) keepPasskey(v *visit, who ajar.Caller) error {
 	}
 	_, err = s.Broker.PutFactor(v.r.Context(), who, ajar.Factor{
 		Kind: ajar.Passkey, Name: clip(v.r.PostForm.Get("label"), 64), Handle: handle(c.ID), Public: public,
-	})
+	}, spare)
+	s.Auth.Forget(who.Principal)
 	return err
 }
 

@@ -41,6 +41,7 @@ type given struct {
 	authTime  time.Time
 	vouched   ajar.Vouched
 	family    string
+	proof     *ajar.Credential // of a client that acts for itself: what it proved itself with
 }
 
 // The forms of what is generated here, for people and scanners to know them by.
@@ -60,7 +61,11 @@ func random(prefix string, n int) string {
 // access signs an access token, and gives what is kept of it.
 func (s *Server) access(ctx context.Context, a *ask, g *given) (string, *ajar.Token, error) {
 	now := a.now.Truncate(time.Second)
-	end := g.vouched.By(now.Add(s.AccessTokenLifetime)).Truncate(time.Second)
+	end := g.vouched.By(now.Add(s.AccessTokenLifetime))
+	if g.proof != nil {
+		end = authn.By(g.proof, end)
+	}
+	end = end.Truncate(time.Second)
 	p := g.principal
 	id := uuid.NewString()
 	c := authn.AccessClaims{
@@ -86,10 +91,15 @@ func (s *Server) access(ctx context.Context, a *ask, g *given) (string, *ajar.To
 	if known, ok := s.client(g.client); ok {
 		name = known.Name
 	}
-	return text, &ajar.Token{
+	doc := &ajar.Token{
 		Hash: authn.HashSecret(text), Kind: ajar.Access, Principal: p.ID, Name: name, From: a.from, Created: a.now, Expires: end,
 		Audience: g.audience, Client: g.client, Family: g.family, Vouched: g.vouched,
-	}, nil
+		AuthTime: g.authTime, Amr: g.amr,
+	}
+	if g.proof != nil {
+		doc.Credential, doc.AuthTime = g.proof.ID, a.now
+	}
+	return text, doc, nil
 }
 
 // identity signs an id token: who signed in, for the client alone.

@@ -11,13 +11,13 @@ import (
 	"github.com/ajar-access/ajar/authn"
 )
 
-// made asks, with a token, for one of 300 days.
+// made asks, with a token, for one of 80 days.
 func (g *rig) made(token string) (text string, err error) {
 	g.t.Helper()
 	who, err := g.use(token)
 	fatal(g.t, err)
 	text, hash := authn.NewToken()
-	_, err = g.Broker.PutToken(g.t.Context(), who, ajar.Token{Hash: hash, Name: "long", Expires: g.now().AddDate(0, 0, 300)})
+	_, err = g.Broker.PutToken(g.t.Context(), who, ajar.Token{Hash: hash, Name: "long", Expires: g.now().AddDate(0, 0, 80)})
 	return text, err
 }
 

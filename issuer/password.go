@@ -39,7 +39,12 @@ func (s *Server) password(ctx context.Context, a *ask) (*tokens, error) {
 			return nil, err
 		}
 		a.details["token"] = authn.ShortHash(b.token.Hash)
-		return b.put, nil
+		return func(tx ajar.Tx) error {
+			if err := s.Auth.StillEnough(tx, p); err != nil {
+				return err
+			}
+			return b.put(tx)
+		}, nil
 	})
 	if errors.Is(err, ajar.Unauthenticated) {
 		return nil, badGrant(50126, "%s", ajar.Message(err))

@@ -27,7 +27,7 @@ func (s *Server) clientCredentials(ctx context.Context, a *ask) (*tokens, error)
 	}
 	var out *tokens
 	_, err = s.program(ctx, a, func(p *ajar.Principal, c *ajar.Credential) (func(ajar.Tx) error, error) {
-		g := &given{form: a.form, client: string(p.ID), principal: p, audience: audience, scopes: asked.asked, app: true, acr: "1"}
+		g := &given{form: a.form, client: string(p.ID), principal: p, audience: audience, scopes: asked.asked, app: true, acr: "1", proof: c}
 		if c.Kind == ajar.Certificate {
 			g.acr = "2"
 		}
@@ -35,7 +35,6 @@ func (s *Server) clientCredentials(ctx context.Context, a *ask) (*tokens, error)
 		if err != nil {
 			return nil, err
 		}
-		doc.Credential = c.ID
 		out, a.details["token"] = s.answer(g, text, doc), authn.ShortHash(doc.Hash)
 		return func(tx ajar.Tx) error {
 			doc.Rev = 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,12 @@ func (s *Server) session(r *http.Request) (*session, bool) {
 	}
 	s.seen(r.Context(), doc)
 	return &session{ID: doc.Key, Principal: p.ID, Name: p.Name, AuthTime: doc.AuthTime, AMR: doc.Amr, Vouched: doc.Vouched}, true
+}
+
+// recent reports whether the person proved who they are within d, or what is given in their name ends with another
+// provider's word anyway.
+func (who *session) recent(now time.Time, d time.Duration) bool {
+	return !who.Vouched.Until.IsZero() || now.Sub(who.AuthTime) <= d
 }
 
 // still refuses who was signed out since they were read, in the transaction that gives something in their name: what ends
@@ -192,6 +199,30 @@ func (v *visit) enter(p *ajar.Principal, amr []string, elsewhere *ajar.Session, 
 	})
 	if err == nil {
 		v.hand(e)
+	}
+	return err
+}
+
+// renew gives the browser another cookie for the session that it has, which was proven by amr, too: whoever has a copy of
+// the one before is out.
+func (v *visit) renew(amr ...string) error {
+	text := random("", 32)
+	err := v.s.Store.Update(v.r.Context(), func(tx ajar.Tx) error {
+		if err := still(tx, v.who); err != nil {
+			return err
+		}
+		doc, err := ajar.Get[ajar.Session](tx, v.who.ID)
+		if err != nil {
+			return err
+		}
+		if err := tx.Delete(ajar.KindSession, doc.Key); err != nil {
+			return err
+		}
+		doc.Stamp, doc.Key, doc.Amr = ajar.Stamp{}, authn.HashSecret(text), append(slices.Clone(doc.Amr), amr...)
+		return tx.Put(doc)
+	})
+	if err == nil {
+		setCookie(v.w, sessionCookie, text)
 	}
 	return err
 }

@@ -109,6 +109,9 @@ func (s *Server) signIn(v *visit) {
 		e = v.newEntry(p, ajar.SessionWhole, "pwd")
 		in.Details["session"] = authn.ShortHash(e.doc.Key)
 		return func(tx ajar.Tx) error {
+			if err := s.Auth.StillEnough(tx, p); err != nil {
+				return err
+			}
 			if err := e.put(tx); err != nil {
 				return err
 			}

@@ -3,6 +3,8 @@ package issuer
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
+	"strings"
 )
 
 func (s *Server) mountDevice(mux *http.ServeMux) {
@@ -41,13 +43,20 @@ func (v *visit) showDevice(status int, d deviceData, problem string) {
 	v.show(status, "device", page{Title: title, Problem: problem, Data: d})
 }
 
-// deviceFound shows who asks, before anything is decided.
+// deviceFound shows who asks, before anything is decided. What our own program gets can make tokens that last, so a browser
+// left alone does not give it.
 func (s *Server) deviceFound(v *visit) {
 	d := deviceData{Code: clip(v.r.PostForm.Get("user_code"), 4*userCodeLen)}
 	var err error
 	if d.Device, err = s.pendingDevice(v.r.Context(), d.Code, v.who, v.from); err != nil {
 		status, text := v.trouble(err)
 		v.showDevice(status, deviceData{Code: d.Code}, text)
+		return
+	}
+	if strings.EqualFold(d.Device.Client.ID, OwnClient) && !v.who.recent(v.now, freshFor) {
+		again := v.r.Clone(v.r.Context())
+		again.URL = &url.URL{Path: "/device", RawQuery: url.Values{"user_code": {d.Code}}.Encode()}
+		s.toSignIn(v.w, again, v.who.Name)
 		return
 	}
 	d.Same = d.Device.From == v.from

@@ -231,13 +231,13 @@ func (s *Server) showEnrol(v *visit, h *halfway, status int, totp *totpData, pro
 
 func (s *Server) enrolTOTP(v *visit, h *halfway) {
 	who := ajar.Caller{Principal: h.p.ID, Name: h.p.Name, From: v.from, Via: via, Corr: v.corr}
-	totp, err := s.keepTOTP(v, who)
+	totp, err := s.keepTOTP(v, who, h.doc.Key)
 	s.enrolled(v, h, totp, err, "otp", ajar.TOTP)
 }
 
 func (s *Server) enrolPasskey(v *visit, h *halfway) {
 	who := ajar.Caller{Principal: h.p.ID, Name: h.p.Name, From: v.from, Via: via, Corr: v.corr}
-	err := s.keepPasskey(v, who)
+	err := s.keepPasskey(v, who, h.doc.Key)
 	s.enrolled(v, h, nil, err, "hwk", ajar.Passkey)
 }
 

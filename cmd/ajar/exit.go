@@ -135,6 +135,8 @@ func advice(err error) string {
 		return "sign in again: ajar login"
 	case answered && plane.Correlation != "" && (e.Kind == ajar.Internal || e.Kind == ajar.Unavailable):
 		return "the operator finds more in the plane's log under " + plane.Correlation
+	case e.Code == client.FreshSignInRequired || (e.Code == client.SecondFactorRequired && e.Kind == ajar.Forbidden):
+		return "ajar login, or ajar login --browser, and then the same again"
 	case e.Kind == ajar.Forbidden && answered && plane.Correlation != "":
 		return "who may is seen with ajar role list; the refusal is recorded under " + plane.Correlation
 	}

@@ -91,7 +91,7 @@ func newRig(t testing.TB) *rig {
 func (r *rig) person(name string, roles ...ajartest.Role) {
 	who := r.User(name, roles...)
 	text, hash := authn.NewToken()
-	r.Put(&ajar.Token{Hash: hash, Principal: who.Principal, Name: "test", Created: r.Now(), Expires: r.Now().Add(time.Hour)})
+	r.Put(&ajar.Token{Hash: hash, Principal: who.Principal, Name: "test", Created: r.Now(), Expires: r.Now().Add(time.Hour), AuthTime: r.Now()})
 	r.tokens[name], r.people[name] = text, who
 }
 

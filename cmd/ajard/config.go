@@ -43,6 +43,7 @@ type Config struct {
 	Compat              string               `yaml:"compat"`       // azure = as strict with names as Azure is
 	GuardConfirm        duration             `yaml:"guardConfirm"` // new guards are rolled back unless confirmed in time; 0 = at once
 	TokenLifetime       duration             `yaml:"tokenLifetime"`
+	LongestToken        duration             `yaml:"longestToken"` // that people and programs make for themselves; default 2160h
 	Issuer              Issuer               `yaml:"issuer"`
 	SignIn              Browsers             `yaml:"signIn"`
 	Upstreams           []Upstream           `yaml:"upstreams"` // providers that people can sign in with, too
@@ -320,6 +321,9 @@ func (c *Config) checkValues(fault func(string, ...any)) {
 	}
 	if life := c.TokenLifetime.or(time.Hour); life < time.Minute || life > 366*24*time.Hour {
 		fault("tokenLifetime is %s; between 1m and 8784h", life)
+	}
+	if life := c.LongestToken.or(time.Hour); life < time.Minute || life > 366*24*time.Hour {
+		fault("longestToken is %s; between 1m and 8784h", life)
 	}
 	if c.ClientAddressHeader != "" && len(c.TrustedProxies) == 0 {
 		fault("clientAddressHeader is set, but no trustedProxies whose word would be taken")

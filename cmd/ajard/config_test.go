@@ -64,6 +64,7 @@ admin: {name: root, file: once, within: 30m}
 bounds: {min: 1s, max: PT48H, drain: 1m, maxWarn: 2h, lapse: 12h}
 guardConfirm: 5m
 tokenLifetime: PT8H
+longestToken: 720h
 issuer:
   keyLifetime: 240h
   accessTokenLifetime: 30m

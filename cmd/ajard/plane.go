@@ -170,7 +170,7 @@ func (p *plane) wire(ctx context.Context) error {
 	p.broker = broker.New(broker.Config{
 		Store: p.changes, Clock: p.clock, NewID: uuid.NewString, Bounds: p.cfg.bounds(), Log: p.log, Wake: p.loop.Wake, Take: p.loop.Take,
 		GuardConfirm: p.cfg.GuardConfirm.Duration, PlaneListeners: p.listeners, Removed: p.hosts.removed, RemovePercent: p.cfg.Discovery.removePercent(),
-		SubscriptionNames: p.cfg.subscriptions(),
+		SubscriptionNames: p.cfg.subscriptions(), LongestToken: p.cfg.LongestToken.Duration, NoSecondFactor: p.cfg.SignIn.secondFactor() == authn.SecondOff,
 		Preview: func(ctx context.Context, ep ajar.Endpoint, guard []ajar.Guard) (ajar.Impact, error) {
 			if en, ok := enforcers[ep.Provider].(ajar.Previewer); ok {
 				return en.Preview(ctx, ep, guard)
