@@ -115,6 +115,8 @@ type Watch struct {
 	changes  []Change
 	tries    int
 	lastOpen time.Time
+	began    time.Time // of the last connection's try
+	latest   time.Time
 	stop     context.CancelFunc
 	done     chan struct{}
 }
@@ -164,11 +166,12 @@ func (w *Watch) saw(open bool, began, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tries++
+	w.latest = began
 	if n := len(w.changes); n == 0 || w.changes[n-1].Open != open {
 		w.changes = append(w.changes, Change{At: at, Open: open})
 	}
 	if open {
-		w.lastOpen = at
+		w.lastOpen, w.began = at, began
 	}
 }
 
@@ -177,13 +180,16 @@ type Seen struct {
 	Changes  []Change
 	Tries    int
 	LastOpen time.Time // of the last connection that came about; zero if none did
+	// LastBegan is when that one was begun: it came about in between, and who looks may have been late on busy cores.
+	LastBegan time.Time
+	Latest    time.Time // when the latest try of all was begun
 }
 
 // Now is what was seen so far.
 func (w *Watch) Now() Seen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Seen{Changes: append([]Change(nil), w.changes...), Tries: w.tries, LastOpen: w.lastOpen}
+	return Seen{Changes: append([]Change(nil), w.changes...), Tries: w.tries, LastOpen: w.lastOpen, LastBegan: w.began, Latest: w.latest}
 }
 
 // Stop ends the watch and returns what it saw.

@@ -61,7 +61,7 @@ func (d *demo) play(ctx context.Context) error {
 
 func (d *demo) show(ctx context.Context, s step) error {
 	d.steps++
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	seen, err := s.see(ctx)
 	if err != nil {
@@ -92,7 +92,7 @@ func (d *demo) begin(ctx context.Context) error {
 		}
 	}
 	for _, m := range l.Machines {
-		if err := l.Plane.AwaitHost(ctx, m, 10*time.Second); err != nil {
+		if err := l.Plane.AwaitHost(ctx, m, time.Minute); err != nil {
 			return err
 		}
 	}
@@ -160,16 +160,26 @@ func (d *demo) lease(ctx context.Context, m *lab.Machine) (client.Lease, error) 
 }
 
 // open asks for m's port 22 and returns the lease that came of it.
-func (d *demo) open(ctx context.Context, m *lab.Machine, duration, reason string) (client.Lease, error) {
-	if _, err := d.ajar(ctx, d.dana, "open", m.Name, "22", "--for", duration, "--reason", reason, "--wait"); err != nil {
-		return client.Lease{}, err
+func (d *demo) open(ctx context.Context, m *lab.Machine, lasting time.Duration, reason string) (client.Lease, error) {
+	end := time.Now().Add(lasting) // at the earliest
+	if _, err := d.ajar(ctx, d.dana, "open", m.Name, "22", "--for", short(lasting), "--reason", reason, "--wait"); err != nil {
+		return client.Lease{}, over(err, end)
 	}
-	return d.lease(ctx, m)
+	l, err := d.lease(ctx, m)
+	return l, over(err, end)
+}
+
+// short writes a duration as people do.
+func short(d time.Duration) string {
+	if d%time.Minute == 0 {
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return d.String()
 }
 
 // onlyRequester sees that the requester gets through and the attacker does not.
-func (d *demo) onlyRequester(m *lab.Machine) error {
-	if err := d.lab.Requester.Try(m.SSH()); err != nil {
+func (d *demo) onlyRequester(ctx context.Context, m *lab.Machine) error {
+	if _, err := d.lab.Requester.AwaitOpen(ctx, m.SSH()); err != nil {
 		return fmt.Errorf("the requester does not get through to %s: %w", m.Name, err)
 	}
 	return d.refusedTo(d.lab.Attacker, m)

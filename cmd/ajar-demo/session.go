@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strconv"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type session struct {
 	cmd  *exec.Cmd
 	mu   sync.Mutex
 	last time.Time
+	sent time.Time // when what came back in the last line was typed
 	over chan struct{}
 	gone time.Time // when ssh ended; after over
 }
@@ -52,9 +54,7 @@ func (d *demo) signIn(ctx context.Context, m *lab.Machine) (*session, io.WriteCl
 		defer close(s.over)
 		lines := bufio.NewScanner(out)
 		for n := 0; lines.Scan(); n++ {
-			s.mu.Lock()
-			s.last = time.Now()
-			s.mu.Unlock()
+			s.heard(time.Now(), lines.Text())
 			if n == 0 {
 				first <- lines.Text()
 			}
@@ -75,13 +75,23 @@ func (d *demo) signIn(ctx context.Context, m *lab.Machine) (*session, io.WriteCl
 	}
 }
 
+// heard notes a line, which says when it was typed.
+func (s *session) heard(at time.Time, line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = at
+	if n, err := strconv.ParseInt(line, 10, 64); err == nil {
+		s.sent = time.Unix(0, n)
+	}
+}
+
 // typing sends a line every few milliseconds until ssh has ended.
 func (s *session) typing(in io.WriteCloser) {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
 	defer in.Close()
 	for range t.C {
-		if _, err := io.WriteString(in, "still here\n"); err != nil {
+		if _, err := fmt.Fprintln(in, time.Now().UnixNano()); err != nil {
 			return
 		}
 		select {
@@ -97,6 +107,13 @@ func (s *session) lastLine() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.last
+}
+
+// lastTyped is when the last line was typed that came back.
+func (s *session) lastTyped() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent
 }
 
 // ended waits until ssh has ended.

@@ -23,7 +23,7 @@ func (d *demo) policyText() string {
 // guard writes the policy: what was open to everybody is closed.
 func (d *demo) guard(ctx context.Context) (string, error) {
 	for _, m := range d.lab.Machines {
-		if err := d.lab.Attacker.Try(m.SSH()); err != nil {
+		if _, err := d.lab.Attacker.AwaitOpen(ctx, m.SSH()); err != nil {
 			return "", fmt.Errorf("%s is not open to begin with: %w", m.Name, err)
 		}
 	}
@@ -76,7 +76,7 @@ func (d *demo) accepted(ctx context.Context) (string, error) {
 	m := d.lab.Machines[0]
 	w := d.lab.Requester.Watch(m.SSH(), time.Millisecond)
 	began := time.Now()
-	if _, err := d.open(ctx, m, "10m", "disk full"); err != nil {
+	if _, err := d.open(ctx, m, 10*time.Minute, "disk full"); err != nil {
 		w.Stop()
 		return "", err
 	}
@@ -84,15 +84,16 @@ func (d *demo) accepted(ctx context.Context) (string, error) {
 	if _, err := d.lab.Requester.AwaitOpen(ctx, m.SSH()); err != nil {
 		return "", err
 	}
-	if !w.Stop().EverOpen() {
-		return "", errors.New("the watch never got through")
+	err := lab.Await(ctx, time.Minute, func() (bool, error) { return w.Now().EverOpen(), nil })
+	if w.Stop(); err != nil {
+		return "", fmt.Errorf("the watch never got through: %w", err)
 	}
 	s, err := d.ssh(ctx, m)
 	if err != nil {
 		return "", err
 	}
 	defer s.cmd.Process.Kill() //nolint:errcheck // it has ended, or it ends now
-	if err := d.onlyRequester(m); err != nil {
+	if err := d.onlyRequester(ctx, m); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("the whole command took %s; ssh works from %s, the attacker stays refused", ms(took), d.lab.RequesterAddr()), nil
@@ -123,27 +124,32 @@ func (d *demo) closedEarly(ctx context.Context) (string, error) {
 // extended moves a deadline while it runs, and sees no gap.
 func (d *demo) extended(ctx context.Context) (string, error) {
 	m := d.lab.Machines[1]
-	first, err := d.open(ctx, m, "2s", "copy a file")
-	if err != nil {
-		return "", err
-	}
-	w := d.lab.Requester.Watch(m.SSH(), 5*time.Millisecond)
-	defer w.Stop()
-	if _, err := d.ajar(ctx, d.dana, "extend", m.Name, "22", "--by", "2s"); err != nil {
-		return "", err
-	}
-	second, err := d.lease(ctx, m)
-	if err != nil {
-		return "", err
-	}
-	if err := until(ctx, second.End.Add(50*time.Millisecond)); err != nil {
-		return "", err
-	}
-	seen := w.Stop()
-	if n := len(seen.Changes); n != 2 || !seen.Changes[0].Open || seen.LastOpen.Before(first.End) {
-		return "", fmt.Errorf("there was a gap: %d changes in %d tries, last open %s before the new deadline", n, seen.Tries, second.End.Sub(seen.LastOpen))
-	}
-	return fmt.Sprintf("by 2 s, without one refusal in %d tries; closed %s at the new deadline", seen.Tries, aboutDeadline(seen.LastOpen, second.End)), nil
+	return d.measured(ctx, m, func(n time.Duration) (string, error) {
+		first, err := d.open(ctx, m, n*2*time.Second, "copy a file")
+		if err != nil {
+			return "", err
+		}
+		w := d.lab.Requester.Watch(m.SSH(), 5*time.Millisecond)
+		defer w.Stop()
+		if _, err := d.ajar(ctx, d.dana, "extend", m.Name, "22", "--by", "2s"); err != nil {
+			return "", over(err, first.End)
+		}
+		second, err := d.lease(ctx, m)
+		if err != nil {
+			return "", over(err, first.End.Add(2*time.Second))
+		}
+		seen, err := d.watchTo(ctx, w, m, second.End)
+		if err == nil {
+			err = met(seen, second.End)
+		}
+		if err != nil {
+			return "", err
+		}
+		if seen.LastOpen.Before(first.End) {
+			return "", &disturbed{"no try was made between the deadlines"}
+		}
+		return fmt.Sprintf("by 2 s, without one refusal in %d tries; closed %s at the new deadline", seen.Tries, aboutDeadline(seen.LastOpen, second.End)), nil
+	})
 }
 
 // deadline lets a lease run out, with a second session in which nobody types: the agent must tell both its ends.
@@ -177,45 +183,36 @@ func (d *demo) killed(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := d.lab.Plane.Start(ctx); err != nil {
-		return "", err
-	}
-	if err := m.StartAgent(ctx); err != nil {
-		return "", err
-	}
-	return "plane and agent dead: " + seen, d.lab.Plane.AwaitHost(ctx, m, 10*time.Second)
+	return "plane and agent dead: " + seen, d.settle(ctx, m)
 }
 
 // runOut opens m for three seconds, does something to the lab, and measures how the deadline is met.
 func (d *demo) runOut(ctx context.Context, m *lab.Machine, meanwhile func(end time.Time) error) (string, error) {
-	lease, err := d.open(ctx, m, "3s", "a short look")
-	if err != nil {
-		return "", err
-	}
-	s, err := d.ssh(ctx, m)
-	if err != nil {
-		return "", err
-	}
-	if err := meanwhile(lease.End); err != nil {
-		return "", err
-	}
-	if err := until(ctx, lease.End.Add(-150*time.Millisecond)); err != nil {
-		return "", err
-	}
-	w := d.lab.Requester.Watch(m.SSH(), 2*time.Millisecond)
-	if err := until(ctx, lease.End.Add(150*time.Millisecond)); err != nil {
-		return "", err
-	}
-	seen := w.Stop()
-	if err := s.ended(ctx); err != nil {
-		return "", err
-	}
-	late := max(seen.LastOpen.Sub(lease.End), s.lastLine().Sub(lease.End))
-	if len(seen.Changes) != 2 || late > 50*time.Millisecond {
-		return "", fmt.Errorf("the deadline was not met: %s late, %d changes", late, len(seen.Changes))
-	}
-	return fmt.Sprintf("last connection %s, last line of the live ssh session %s",
-		aboutDeadline(seen.LastOpen, lease.End), aboutDeadline(s.lastLine(), lease.End)), nil
+	return d.measured(ctx, m, func(n time.Duration) (string, error) {
+		lease, err := d.open(ctx, m, n*3*time.Second, "a short look")
+		if err != nil {
+			return "", err
+		}
+		s, err := d.ssh(ctx, m)
+		if err != nil {
+			return "", over(err, lease.End)
+		}
+		if err := meanwhile(lease.End); err != nil {
+			return "", over(err, lease.End)
+		}
+		seen, err := d.watchTo(ctx, nil, m, lease.End)
+		if err != nil {
+			return "", err
+		}
+		if err := s.ended(ctx); err != nil {
+			return "", err
+		}
+		if err := worse(met(seen, lease.End), s.cut(lease.End)); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("last connection %s, last line of the live ssh session %s",
+			aboutDeadline(seen.LastOpen, lease.End), aboutDeadline(s.lastLine(), lease.End)), nil
+	})
 }
 
 func firstLine(s string) string {
