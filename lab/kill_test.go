@@ -55,7 +55,7 @@ func full(t *testing.T, o Options) *Lab {
 		if err := m.Join(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Plane.AwaitHost(t.Context(), m, 10*time.Second); err != nil {
+		if err := l.Plane.AwaitHost(t.Context(), m, bound); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,11 +167,11 @@ func ended(t *testing.T, l *Lab, a *answers) {
 				t.Fatal(err)
 			}
 		}
-		if err := l.Plane.AwaitHost(ctx, m, 15*time.Second); err != nil {
+		if err := l.Plane.AwaitHost(ctx, m, bound); err != nil {
 			t.Fatal(err)
 		}
 	}
-	err := Await(ctx, 15*time.Second, func() (bool, error) {
+	err := Await(ctx, bound, func() (bool, error) {
 		for l, err := range l.Plane.Admin.Leases(ctx, client.LeaseQuery{Live: true}) {
 			if err != nil {
 				return false, err
@@ -184,7 +184,7 @@ func ended(t *testing.T, l *Lab, a *answers) {
 		t.Error(err)
 	}
 	// A lease that has just ended is Closing until its host was asked.
-	if err := Await(ctx, 15*time.Second, func() (bool, error) {
+	if err := Await(ctx, bound, func() (bool, error) {
 		err := a.missing(ctx, l.Plane.Admin)
 		return err == nil, err
 	}); err != nil {

@@ -104,7 +104,7 @@ func (m *Machine) boot(ctx context.Context) error {
 
 // awaitSSHD waits on the machine's own loopback, which no guard touches.
 func (m *Machine) awaitSSHD(ctx context.Context) error {
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		err := m.space.Try(netip.MustParseAddrPort("127.0.0.1:22"))
 		if err == nil {
 			return nil

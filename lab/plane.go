@@ -127,7 +127,7 @@ func (p *Plane) Start(ctx context.Context) error {
 		return err
 	}
 	p.proc = proc
-	err = Await(ctx, 20*time.Second, func() (bool, error) {
+	err = Await(ctx, time.Minute, func() (bool, error) {
 		if !proc.Alive() {
 			return true, nil
 		}
