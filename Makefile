@@ -30,12 +30,12 @@ bench: ## one line `metric value unit` each (QUICK=1: fewer runs, under two minu
 fuzz: ## every parser, FUZZTIME=5m each
 	@scripts/fuzz $(FUZZTIME)
 
-vm: ## a whole Debian under qemu: the systemd units, reboots, an old kernel, suspend
+vm: ## a whole Debian under qemu: the systemd units, reboots, power cuts, an old kernel, suspend (SUITE=1: nftables' tests)
 	@scripts/deps vm
 	@$(MAKE) --no-print-directory build
 	@scripts/vm
 
-soak: ## every cell of the kill matrix, kills at random and the models for SOAKTIME=10m each, lists of a million rows
+soak: ## every cell of the kill matrices; kills at random, churn and the models for SOAKTIME=10m each; lists of a million rows
 	@scripts/deps test
-	@AJAR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 24h -p 1 -run 'Kill|Model|Scale' -v ./lab/... ./ajartest/...
-	@$(MAKE) --no-print-directory vm
+	@AJAR_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 24h -p 1 -run 'Kill|Model|Scale|Churn' -v ./lab/... ./ajartest/...
+	@SUITE=1 $(MAKE) --no-print-directory vm
