@@ -83,12 +83,8 @@ func (s *Server) eventFilter(ctx context.Context, c *call) (f ajar.EventFilter, 
 			return f, err
 		}
 	}
-	for name, into := range map[string]*time.Time{"since": &f.Since, "before": &f.Before} {
-		if v := c.param(name); v != "" {
-			if *into, err = parseTime(v); err != nil {
-				return f, coded(ajar.Invalid, "InvalidParameter", "query parameter %s: %s", name, ajar.Message(err))
-			}
-		}
+	if err = c.times(map[string]*time.Time{"since": &f.Since, "before": &f.Before}); err != nil {
+		return f, err
 	}
 	if f.Ascending, err = c.flag("ascending"); err != nil {
 		return f, err
@@ -105,6 +101,18 @@ func (s *Server) eventFilter(ctx context.Context, c *call) (f ajar.EventFilter, 
 	}
 	f.Limit = int(limit)
 	return f, eventCursor(c, &f)
+}
+
+// times reads the parameters that are times.
+func (c *call) times(named map[string]*time.Time) (err error) {
+	for name, into := range named {
+		if v := c.param(name); v != "" {
+			if *into, err = parseTime(v); err != nil {
+				return coded(ajar.Invalid, "InvalidParameter", "query parameter %s: %s", name, ajar.Message(err))
+			}
+		}
+	}
+	return nil
 }
 
 // eventCursor goes on after the last position of the page before.
@@ -134,6 +142,9 @@ func (s *Server) eventsWithin(ctx context.Context, c *call, f ajar.EventFilter, 
 	defer stop()
 	began := s.Clock()
 	for {
+		if err := c.still(); err != nil {
+			return nil, err
+		}
 		all, err := s.Broker.Events(ctx, c.who, f)
 		waited := s.Clock().Sub(began)
 		if err != nil || len(all) > 0 || waited >= most {

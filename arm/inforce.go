@@ -43,6 +43,9 @@ func (s *Server) inForce(ctx context.Context, c *call, in inForceIn) (l list[inF
 	defer stop()
 	began, before := s.Clock(), guardCount{}
 	for try := 0; ; try++ {
+		if err := c.still(); err != nil {
+			return l, err
+		}
 		all, err := s.Broker.HostsOf(ctx, c.who, targets)
 		if err != nil {
 			return l, err

@@ -191,6 +191,9 @@ func (s *Server) wait(ctx context.Context, c *call, id ajar.RequestID) (*broker.
 	defer stop()
 	began := s.Clock()
 	for {
+		if err := c.still(); err != nil {
+			return nil, err
+		}
 		o, err := s.Broker.Request(ctx, c.who, id)
 		if err != nil {
 			return nil, err

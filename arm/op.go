@@ -13,8 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/authn"
 )
 
 // maxBody is how much of a request's body is read.
@@ -30,6 +32,34 @@ type call struct {
 	header http.Header // of the answer
 	status int         // of the answer, unless an error comes
 	corr   string
+}
+
+// still refuses once the token that the call came with is no longer good: a call that waits, or writes for long, gives
+// nothing to whom it was taken from meanwhile.
+func (c *call) still() error {
+	if c.token == "" {
+		return nil
+	}
+	_, _, err := c.s.Auth.Caller(c.r)
+	return err
+}
+
+// guarded is an answer that takes long, and breaks off when its reader's token ends.
+type guarded struct {
+	io.Writer
+	c  *call
+	at time.Time // when that was looked at
+}
+
+// Write writes, as long as somebody may read it.
+func (g *guarded) Write(b []byte) (int, error) {
+	if now := g.c.s.Clock(); now.Sub(g.at) >= authn.CacheAge || now.Before(g.at) {
+		g.at = now
+		if err := g.c.still(); err != nil {
+			return 0, err
+		}
+	}
+	return g.Writer.Write(b)
 }
 
 // value is what the path names at {name}.

@@ -186,7 +186,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, pattern string, m
 		// As long as it takes: it may be the whole log. Where there is no deadline to lift, none is missed.
 		http.NewResponseController(w).SetWriteDeadline(time.Time{}) //nolint:errcheck // see above
 		answer.WriteHeader(c.status)
-		if err := body.write(answer); err != nil && !errors.Is(err, context.Canceled) {
+		if err := body.write(&guarded{answer, c, now}); err != nil && !errors.Is(err, context.Canceled) {
 			s.log.WarnContext(r.Context(), "answer broke off", "corr", c.corr, "path", r.URL.Path, "err", err)
 			panic(http.ErrAbortHandler) // so that the caller sees a broken answer, not a short one
 		}

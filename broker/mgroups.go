@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -122,7 +123,28 @@ func (t *txn) mayRegrant(at ajar.ID) error {
 	if err := t.linked(ajar.RoleAssignmentWrite, at); err != nil {
 		return err
 	}
-	return t.administers(at, "moving it changes who holds what there")
+	if err := t.administers(at, "moving it changes who holds what there"); err != nil {
+		return err
+	}
+	return t.denialsOver(at)
+}
+
+// denialsOver refuses to take a scope out from under deny assignments of management groups, unless the caller may change
+// those: by moving a subscription of theirs somebody could slip from a deny.
+func (t *txn) denialsOver(at ajar.ID) error {
+	ds, _, err := ajar.List[ajar.DenyAssignment](t, ajar.Filter{})
+	if err != nil {
+		return err
+	}
+	for _, d := range ds {
+		if !strings.EqualFold(d.Scope.Type(), managementGroupType) || d.Scope.Equal(at) || t.plane || !t.rights.Covers(d.Scope, at) {
+			continue
+		}
+		if err := t.administers(d.Scope, fmt.Sprintf("deny assignment %q covers %s by a management group", d.Name, at)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nests refuses a parent that does not exist, a circle, and a tree that is too deep.
