@@ -8,5 +8,5 @@
 //	            tap0 198.51.100.0/24
 //	this program ─────────────────── the machine, .50
 //	.1 somebody at home              ajard, ajar-agent, sshd
-//	.10 who asks, .20 a stranger     an echo on 7022 (guarded) and 7080 (never), from the first moment of a boot
+//	.10 who asks, .20 a stranger     an echo on 7022 (guarded), 7090 (later) and 7080 (never), from the first moment of a boot
 package main

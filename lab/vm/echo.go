@@ -19,6 +19,7 @@ Before=sysinit.target
 [Socket]
 ListenStream=7022
 ListenStream=7080
+ListenStream=7090
 [Install]
 WantedBy=sysinit.target
 `

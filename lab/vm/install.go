@@ -58,7 +58,7 @@ func (m manual) block(under, word string) (string, error) {
 // boot waits for the machine and gives it something to protect.
 func (p *proof) boot(ctx context.Context) (string, error) {
 	began := time.Now()
-	if err := p.m.await(ctx, 8*time.Minute); err != nil {
+	if err := p.m.await(ctx, patience); err != nil {
 		return "", err
 	}
 	p.pace = time.Since(began).Round(time.Second)
@@ -73,7 +73,7 @@ systemctl enable -q --now echo.socket
 	if err != nil {
 		return "", err
 	}
-	err = eventually(ctx, 4*time.Minute, "its ports", func() (bool, error) {
+	err = eventually(ctx, patience, "its ports", func() (bool, error) {
 		return knock(ctx, stranger, guarded) && knock(ctx, stranger, free) && knock(ctx, stranger, sshPort), nil
 	})
 	return out + "; three ports are open to everybody", err
@@ -104,7 +104,7 @@ func (p *proof) plane(ctx context.Context) (string, error) {
 	}
 	login := regexp.MustCompile(`(?s)is\s+(\S+)\s+ajar login --server (\S+) --ca-hash (\S+) --user (\S+)`)
 	var said []string
-	err = eventually(ctx, 4*time.Minute, "the first credential", func() (bool, error) {
+	err = eventually(ctx, patience, "the first credential", func() (bool, error) {
 		out, err := p.m.do(ctx, "sudo journalctl -u ajard -o cat --no-pager")
 		said = login.FindStringSubmatch(out)
 		return said != nil, err
@@ -149,6 +149,9 @@ func (p *proof) host(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if p.before, err = p.found(ctx); err != nil {
+		return "", err
+	}
 	if _, err := p.m.do(ctx, "set -e; cd /root/ajar\n"+install); err != nil {
 		return "", err
 	}
@@ -185,7 +188,7 @@ for u in ajar-agent ajar-agent-restore; do systemd-analyze security --no-pager $
 }
 
 func (p *proof) connected(ctx context.Context) error {
-	return eventually(ctx, 3*time.Minute, "the agent is connected", func() (bool, error) {
+	return eventually(ctx, patience, "the agent is connected", func() (bool, error) {
 		s, err := p.status(ctx)
 		return s.Connected, err
 	})

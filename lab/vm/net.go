@@ -20,9 +20,10 @@ var (
 	stranger = netip.MustParseAddr("198.51.100.20")
 )
 
-// The machine's ports: an echo that is guarded, one that never is, and the real thing.
+// The machine's ports: an echo that is guarded, one that is later, one that never is, and the real thing.
 const (
 	guarded = 7022
+	later   = 7090
 	free    = 7080
 	sshPort = 22
 )

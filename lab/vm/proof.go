@@ -26,10 +26,15 @@ type proof struct {
 	repo  string // with bin/, docs/ and packaging/
 	dir   string
 	m     *machine
+	suite string // a folder with the firewall's own tests, or none
 	hash  string // of the authority
 	owned bool   // the machine's kernel keeps an owned table alive
 	// pace is how long the machine took to boot: with others at work on this one, everything takes longer.
 	pace time.Duration
+	// unsure is by how much the last comparison of our clock and the machine's may be wrong.
+	unsure time.Duration
+	// before is what was on the machine before ours was.
+	before []string
 }
 
 // step is one thing to be seen. It answers with what was measured.
@@ -40,17 +45,23 @@ type step struct {
 }
 
 func prove(ctx context.Context, out io.Writer, args []string) error {
-	if len(args) != 2 {
-		return errors.New("usage: vm IMAGE REPO; see make vm")
+	if len(args) != 2 && len(args) != 3 {
+		return errors.New("usage: vm IMAGE REPO [SUITE]; see make vm")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 45*time.Minute, errors.New("it takes longer than 45 minutes"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 4*time.Hour, errors.New("it takes longer than four hours"))
 	defer cancel()
 	dir, err := os.MkdirTemp("/var/tmp", "vm") // a disk does not belong into memory
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	p := &proof{out: out, repo: args[1], dir: dir}
+	p := &proof{out: out, dir: dir}
+	if p.repo, err = filepath.Abs(args[1]); err != nil { // commands are typed in another folder
+		return err
+	}
+	if len(args) == 3 {
+		p.suite = args[2]
+	}
 	payload := filepath.Join(dir, "payload.tar")
 	if err := p.pack(payload); err != nil {
 		return err
@@ -99,7 +110,7 @@ func (p *proof) play(ctx context.Context, steps []step) (failed int) {
 
 // tell shows what the machine has to say about a failure.
 func (p *proof) tell(ctx context.Context) {
-	o, err := p.m.run(ctx, `ajar-agent status; nft list tables; date -u +%T.%N; journalctl -b -o short-precise --no-pager -n 40 -u ajard -u ajar-agent -u ajar-agent-restore`)
+	o, err := p.m.run(ctx, `ajar-agent status; nft list tables; date -u +%T.%N; journalctl -b -o short-precise --no-pager -n 40 -u ajard -u ajar-agent -u ajar-agent-restore -u ajar-agent-wake`)
 	if err != nil {
 		fmt.Fprintln(p.out, err, "\n"+p.m.console())
 		return
@@ -123,6 +134,11 @@ func (p *proof) pack(name string) (err error) {
 			if err := add(w, p.repo, file); err != nil {
 				return err
 			}
+		}
+	}
+	if p.suite != "" {
+		if err := packSuite(w, p.suite); err != nil {
+			return err
 		}
 	}
 	self, err := os.ReadFile("/proc/self/exe")
@@ -176,7 +192,7 @@ func (p *proof) resolve() error {
 
 // ajar types a command at home.
 func (p *proof) ajar(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(p.repo, "bin", "ajar"), args...)
 	cmd.Dir = p.dir
@@ -208,20 +224,38 @@ func (p *proof) ahead(ctx context.Context) (time.Duration, error) {
 			best, ahead = took, time.Unix(0, ns).Sub(from.Add(took/2))
 		}
 	}
+	p.unsure = best / 2
 	return ahead, nil
 }
 
 // open asks for the echo's port for one address and returns until when that is open, by our clock.
 func (p *proof) open(ctx context.Context, span time.Duration) (end time.Time, err error) {
+	ahead, err := p.ahead(ctx)
+	if err != nil {
+		return end, err
+	}
 	out, err := p.ajar(ctx, "open", "web1", strconv.Itoa(guarded), "--from", asker.String(), "--for", span.String(), "--timeout", "2m", "-o", "json")
 	if err != nil {
 		return end, err
 	}
-	if end, err = findEnd(out); err != nil {
-		return end, err
-	}
-	ahead, err := p.ahead(ctx)
+	end, err = findEnd(out)
 	return end.Add(-ahead), err
+}
+
+// errSlow is what cannot be seen because everything takes too long here.
+var errSlow = errors.New("this machine is too slow")
+
+// patiently tries again, with more time, where this machine was too slow to see anything.
+func (p *proof) patiently(try func(context.Context) (string, error)) func(context.Context) (string, error) {
+	return func(ctx context.Context) (got string, err error) {
+		for range 3 {
+			if got, err = try(ctx); !errors.Is(err, errSlow) {
+				break
+			}
+			p.pace *= 2
+		}
+		return got, err
+	}
 }
 
 // findEnd finds the latest time in what ajar says of leases.

@@ -29,6 +29,9 @@ type machine struct {
 	gone chan struct{}
 }
 
+// patience is how long anything may take where the emulator gets little of this machine.
+const patience = 15 * time.Minute
+
 // Where things are on the machine's network.
 const (
 	iface = "tap0"
@@ -243,7 +246,7 @@ type outcome struct {
 func (m *machine) run(ctx context.Context, script string) (outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	b, err := m.qga.ask(ctx, "guest-exec", map[string]any{"path": "/bin/bash", "arg": []string{"-c", script}, "capture-output": true,
 		"env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"}})
@@ -254,7 +257,7 @@ func (m *machine) run(ctx context.Context, script string) (outcome, error) {
 	if err := json.Unmarshal(b, &begun); err != nil {
 		return outcome{}, err
 	}
-	for range ticks(ctx, 30*time.Millisecond, 3*time.Minute) {
+	for range ticks(ctx, 30*time.Millisecond, patience) {
 		b, err := m.qga.ask(ctx, "guest-exec-status", map[string]any{"pid": begun.PID})
 		if err != nil {
 			return outcome{}, err
