@@ -240,7 +240,7 @@ func (m *machine) serveUDP(addr string) *net.UDPConn {
 	return c
 }
 
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 var anEnd = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 

@@ -31,7 +31,7 @@ func TestClosedPortIsResetAtOnce(t *testing.T) {
 			p.guest.wantRefused(from, ap(to, 22))
 			fastest = min(fastest, time.Since(start))
 		}
-		if fastest > 50*time.Millisecond {
+		if fastest > 500*time.Millisecond { // the kernel would ask again after a second
 			t.Errorf("%s was refused after %v, not at once", from, fastest)
 		}
 	}

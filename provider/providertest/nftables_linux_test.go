@@ -141,7 +141,7 @@ func listen(t *testing.T, host *os.File) {
 func connects(t *testing.T, guest *os.File, src netip.Addr, p ajar.Port) bool {
 	t.Helper()
 	err := inside(guest, func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0))}
 		c, err := d.DialContext(ctx, "tcp4", fmt.Sprintf("198.18.0.254:%d", p.Number))

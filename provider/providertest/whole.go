@@ -79,15 +79,17 @@ func (b *bench) connects() {
 // refuse or merge them.
 func (b *bench) overlaps() {
 	for _, order := range [][2]int{{0, 1}, {1, 0}} {
-		now := b.now()
-		ends := [2]time.Time{now.Add(600 * time.Millisecond), now.Add(time.Hour)}
-		wide, narrow := rule("wide", ssh, ends[order[0]], "198.18.0.0/15"), rule("narrow", ssh, ends[order[1]], "198.18.0.0/30", alice)
-		want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{narrow, wide}}
-		b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{wide}})
-		b.apply(want)
-		b.has(want)
-		b.lets(alice, ssh, true)
-		b.until(ends[0].Add(b.Tolerance))
+		var wide, narrow ajar.Rule
+		end := b.before(600*time.Millisecond, func(end time.Time) {
+			ends := [2]time.Time{end, end.Add(time.Hour)}
+			wide, narrow = rule("wide", ssh, ends[order[0]], "198.18.0.0/15"), rule("narrow", ssh, ends[order[1]], "198.18.0.0/30", alice)
+			want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{narrow, wide}}
+			b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{wide}})
+			b.apply(want)
+			b.has(want)
+			b.lets(alice, ssh, true)
+		})
+		b.until(end.Add(b.Tolerance))
 		left := wide
 		if order[0] == 0 {
 			left = narrow
@@ -101,11 +103,13 @@ func (b *bench) overlaps() {
 
 // endsAlone counts on nobody calling: the firewall itself, or the deadline that it carries, ends an opening.
 func (b *bench) endsAlone() {
-	end := b.now().Add(700 * time.Millisecond)
-	short, long := rule("short", ssh, end, alice), rule("long", ssh, end.Add(time.Hour), bob)
-	b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{long, short}})
-	b.until(end.Add(-300 * time.Millisecond))
-	b.lets(alice, ssh, true)
+	var long ajar.Rule
+	end := b.before(700*time.Millisecond, func(end time.Time) {
+		long = rule("long", ssh, end.Add(time.Hour), bob)
+		b.apply(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{long, rule("short", ssh, end, alice)}})
+		b.until(end.Add(-300 * time.Millisecond))
+		b.lets(alice, ssh, true)
+	})
 	b.until(end.Add(b.Tolerance))
 	b.lets(alice, ssh, false)
 	b.lets(bob, ssh, true)
@@ -131,23 +135,26 @@ func (b *bench) extends() {
 	b.until(end.Add(b.Tolerance))
 	b.lets(alice, ssh, true)
 	// Shorter again: what was promised for longer must not stay.
-	end = b.now().Add(300 * time.Millisecond)
-	want.Allow[0] = rule("a", ssh, end, alice)
-	b.change(ajar.Delta{Put: want.Allow}, want)
-	b.has(want)
+	end = b.before(300*time.Millisecond, func(end time.Time) {
+		want.Allow[0] = rule("a", ssh, end, alice)
+		b.change(ajar.Delta{Put: want.Allow}, want)
+		b.has(want)
+	})
 	b.until(end.Add(b.Tolerance))
 	b.lets(alice, ssh, false)
 }
 
 func (b *bench) drains() {
-	now := b.now()
-	r := rule("a", ssh, now.Add(300*time.Millisecond), alice)
-	r.HardStop = now.Add(time.Hour)
-	want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{r}}
-	b.apply(want)
-	b.has(want)
-	b.lets(alice, ssh, true)
-	b.until(r.Expires.Add(b.Tolerance))
+	var want ajar.Ruleset
+	end := b.before(300*time.Millisecond, func(end time.Time) {
+		r := rule("a", ssh, end, alice)
+		r.HardStop = end.Add(time.Hour)
+		want = ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{r}}
+		b.apply(want)
+		b.has(want)
+		b.lets(alice, ssh, true)
+	})
+	b.until(end.Add(b.Tolerance))
 	b.lets(alice, ssh, false)
 	// The whole again, as after a restart: the end lies in the past, and still nothing new gets in.
 	b.apply(want)
