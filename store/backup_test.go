@@ -88,7 +88,7 @@ func TestBackupRestores(t *testing.T) {
 		want := read(t, s)
 		want.Due = time.UnixMilli(0).UTC() // every endpoint is due, whoever held it
 		for to, dsn := range map[string]string{"sqlite": "sqlite:" + filepath.Join(t.TempDir(), "new.db"), "postgres": storetest.StartPostgres(t)} {
-			if err := store.Restore(t.Context(), path, dsn, store.Options{}); err != nil {
+			if err := store.Restore(t.Context(), path, dsn, store.Options{}, nil); err != nil {
 				t.Fatalf("from %s to %s: %v", from, to, err)
 			}
 			r, err := store.Open(t.Context(), dsn, store.Options{})
@@ -116,7 +116,7 @@ func TestBackupRestores(t *testing.T) {
 			if err := r.Close(); err != nil {
 				t.Error(err)
 			}
-			if err := store.Restore(t.Context(), path, dsn, store.Options{}); !errors.Is(err, ajar.Conflict) {
+			if err := store.Restore(t.Context(), path, dsn, store.Options{}, nil); !errors.Is(err, ajar.Conflict) {
 				t.Errorf("into a database that is not empty: got %v, want Conflict", err)
 			}
 		}
@@ -142,7 +142,7 @@ func TestBackupIsOneMoment(t *testing.T) {
 			if err := s.Backup(t.Context(), path); err != nil {
 				t.Fatal(err)
 			}
-			if err := store.Restore(t.Context(), path, dsn, store.Options{}); err != nil {
+			if err := store.Restore(t.Context(), path, dsn, store.Options{}, nil); err != nil {
 				t.Fatal(err)
 			}
 			r, err := store.Open(t.Context(), dsn, store.Options{})
@@ -196,14 +196,14 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := store.Restore(t.Context(), path, "sqlite:"+dsn, store.Options{}); !errors.Is(err, ajar.Invalid) {
+		if err := store.Restore(t.Context(), path, "sqlite:"+dsn, store.Options{}, nil); !errors.Is(err, ajar.Invalid) {
 			t.Errorf("%s: got %v, want Invalid", what, err)
 		}
 		if _, err := os.Stat(dsn); err == nil {
 			t.Errorf("%s: a database was made all the same", what)
 		}
 	}
-	if err := store.Restore(t.Context(), filepath.Join(dir, "nothing"), "sqlite:"+filepath.Join(dir, "x.db"), store.Options{}); !errors.Is(err, ajar.NotFound) {
+	if err := store.Restore(t.Context(), filepath.Join(dir, "nothing"), "sqlite:"+filepath.Join(dir, "x.db"), store.Options{}, nil); !errors.Is(err, ajar.NotFound) {
 		t.Errorf("no file: got %v, want NotFound", err)
 	}
 }

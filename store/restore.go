@@ -18,8 +18,10 @@ import (
 // anything is written, and all of it is written in one transaction: afterwards the database is as the backed up one
 // was, revisions and positions included, or still empty.
 //
-// What the firewalls did meanwhile is not in any backup. Whoever restores looks at every lease next.
-func Restore(ctx context.Context, path, dsn string, o Options) (err error) {
+// What the firewalls did meanwhile is not in any backup, so every lease has to be looked at. That is then's, which may be
+// nil: it is given a Store that has what was read and is good until it returns, and what it writes there is part of the
+// same transaction. Nobody sees the one without the other, wherever this program ends; if then fails, nothing was restored.
+func Restore(ctx context.Context, path, dsn string, o Options, then func(context.Context, *Store) error) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return ajar.Because(ajar.NotFound, err, "the backup cannot be read: %v", err)
@@ -36,7 +38,17 @@ func Restore(ctx context.Context, path, dsn string, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.restore(ctx, f); err != nil {
+	var refused error
+	err = s.restore(ctx, f, func(in *Store) error {
+		if then != nil {
+			refused = then(ctx, in)
+		}
+		return refused
+	})
+	if refused != nil {
+		return refused
+	}
+	if err != nil {
 		err, _ = s.db.classify(err)
 		return fmt.Errorf("restore %s: %w", path, err)
 	}
@@ -95,7 +107,7 @@ func readBackup(ctx context.Context, r io.Reader, each func(backupLine) error) e
 // How many rows are on their way to the database at once.
 const restoreStep = 500
 
-func (s *Store) restore(ctx context.Context, r io.Reader) (err error) {
+func (s *Store) restore(ctx context.Context, r io.Reader, then func(in *Store) error) (err error) {
 	c, err := s.db.writer(ctx)
 	if err != nil {
 		return err
@@ -125,6 +137,9 @@ func (s *Store) restore(ctx context.Context, r io.Reader) (err error) {
 		return err
 	}
 	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	if err := then(s.inside(c)); err != nil {
 		return err
 	}
 	if err := indexRestored(ctx, c); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -69,8 +70,8 @@ func restore(ctx context.Context, e env, args []string) error {
 	if err != nil {
 		return err
 	}
-	// A file is restored beside its place and moved there when all is done: a restore that broke off leaves nothing that
-	// could be served with its old leases open.
+	// A file is restored beside its place and moved there when all is done: a restore that broke off leaves no database
+	// that is in the way of the next.
 	file, isFile := strings.CutPrefix(dsn, "sqlite:")
 	if isFile {
 		file = strings.TrimPrefix(file, "//")
@@ -98,16 +99,17 @@ func restore(ctx context.Context, e env, args []string) error {
 	return nil
 }
 
+// restoreInto does all of it in one transaction: a database has what was restored with everything closed, or nothing.
 func restoreInto(ctx context.Context, c *Config, e env, from, dsn string, keep keepers) (n int, err error) {
 	log := newLog(c, e)
-	if err := store.Restore(ctx, from, dsn, store.Options{Log: log, Clock: time.Now}); err != nil {
-		return 0, err
-	}
-	s, err := store.Open(ctx, dsn, store.Options{Log: log, Clock: time.Now})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
+	err = store.Restore(ctx, from, dsn, store.Options{Log: log, Clock: time.Now}, func(ctx context.Context, s *store.Store) error {
+		n, err = closeRestored(ctx, c, e, s, keep, log)
+		return err
+	})
+	return n, err
+}
+
+func closeRestored(ctx context.Context, c *Config, e env, s *store.Store, keep keepers, log *slog.Logger) (n int, err error) {
 	_, folder, err := c.database(e.getenv)
 	if err != nil {
 		return 0, err
@@ -126,7 +128,7 @@ func restoreInto(ctx context.Context, c *Config, e env, from, dsn string, keep k
 	if err != nil {
 		return 0, fmt.Errorf("close what was open: %w", err)
 	}
-	if len(missing) > 0 { // everything else is closed by now, and what is closed stays so: better not to begin with this
+	if len(missing) > 0 { // everything else would be closed, and what is closed stays so: better not to begin with this
 		return 0, fmt.Errorf("no such lease is open in the backup, by its whole id: %v", missing)
 	}
 	return n, authn.RevokeAll(ctx, s, time.Now())
