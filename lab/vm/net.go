@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -101,7 +103,9 @@ func probe(from netip.Addr, port uint16, every, patience time.Duration) *prober 
 				began := time.Now()
 				c, err := dial(ctx, from, port, patience)
 				if err != nil {
-					p.refused.Add(1)
+					if errors.Is(err, unix.ECONNREFUSED) { // by the guard; what is not answered in time, or at the end, is not refused
+						p.refused.Add(1)
+					}
 					return
 				}
 				at := time.Now()
