@@ -78,7 +78,7 @@ func (s *socket) trace(k sock) (call, error) {
 	c := call{sock: k}
 	c.flow, _ = k.flow()
 	err := s.exchange(trackRequest(k), func(m message) error {
-		from, to, err := begun(m.payload())
+		from, to, _, err := begun(m.payload())
 		switch {
 		case err != nil:
 			return err
@@ -128,8 +128,8 @@ func trackRequest(k sock) []byte {
 	})
 }
 
-// begun reads who began an entry of conntrack's, and to where.
-func begun(b []byte) (from, to netip.AddrPort, err error) {
+// begun reads who began an entry of conntrack's, to where, and the protocol.
+func begun(b []byte) (from, to netip.AddrPort, proto uint8, err error) {
 	var ips [2]netip.Addr
 	var ports [2]uint16
 	err = eachAttr(b, func(typ uint16, v []byte) error {
@@ -142,6 +142,8 @@ func begun(b []byte) (from, to netip.AddrPort, err error) {
 				switch {
 				case part == ctTupleIP && isAddr && typ >= 1 && typ <= 4:
 					ips[(typ-1)%2] = ip
+				case part == ctTupleProto && typ == ctProtoNum && len(v) > 0:
+					proto = v[0]
 				case part == ctTupleProto && (typ == ctProtoSrcPort || typ == ctProtoDest) && len(v) >= 2:
 					ports[typ-ctProtoSrcPort] = binary.BigEndian.Uint16(v)
 				}
@@ -152,7 +154,7 @@ func begun(b []byte) (from, to netip.AddrPort, err error) {
 	if err == nil && (!ips[0].IsValid() || !ips[1].IsValid()) {
 		err = errShort
 	}
-	return netip.AddrPortFrom(ips[0], ports[0]), netip.AddrPortFrom(ips[1], ports[1]), err
+	return netip.AddrPortFrom(ips[0], ports[0]), netip.AddrPortFrom(ips[1], ports[1]), proto, err
 }
 
 // isLocal reports whether the other end of k is this host, too.

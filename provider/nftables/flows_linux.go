@@ -5,12 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,85 +93,155 @@ func (f *Firewall) connections(ctx context.Context, on []bar) ([]conn, error) {
 		seen[c] = true
 		cs = append(cs, conn{flow: c, socket: true, served: s.served(listens)})
 	}
-	tracked, err := f.tracked()
+	tracked, err := f.tracked(ctx, guarded)
+	if err == nil {
+		tracked, err = f.others(tracked)
+	}
 	if err != nil {
 		// No conntrack, no redirected connections; nothing is known of who talked to unconnected UDP sockets.
 		f.log.WarnContext(ctx, "conntrack cannot be read; connections into containers are not spared", "err", err)
 		return cs, nil
 	}
-	known := map[flow]bool{}
-	began := map[flow]time.Time{} // empty unless net.netfilter.nf_conntrack_timestamp is on
-	for _, t := range tracked {
-		c, ok := trackedFlow(t)
-		if !ok || !guarded(c) {
-			continue
-		}
-		known[c] = true
-		if t.Timestamp.Start.Unix() > 0 {
-			began[c] = t.Timestamp.Start.UTC()
-		}
-		if !seen[c] && (t.Status.DstNAT() || c.proto == unix.IPPROTO_UDP) {
-			cs = append(cs, conn{flow: c, served: true, over: finished(t)})
+	known := map[flow]entry{}
+	for _, e := range tracked {
+		known[e.flow] = e
+		if !seen[e.flow] && (e.redirected || e.flow.proto == unix.IPPROTO_UDP) {
+			cs = append(cs, conn{flow: e.flow, served: true, over: e.over})
 		}
 	}
 	for i := range cs {
-		cs[i].since, cs[i].known = began[cs[i].flow], known[cs[i].flow]
+		e, ok := known[cs[i].flow]
+		cs[i].since, cs[i].known = e.since, ok
 	}
 	return cs, nil
+}
+
+// others leaves out what the host itself began: a call to a port of that number elsewhere.
+func (f *Firewall) others(es []entry) ([]entry, error) {
+	if len(es) == 0 {
+		return nil, nil
+	}
+	own := map[netip.Addr]bool{}
+	err := inNetNS(f.conf.NetNS, func() error {
+		addrs, err := net.InterfaceAddrs()
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok {
+				ip, _ := netip.AddrFromSlice(n.IP)
+				own[ip.Unmap()] = true
+			}
+		}
+		return err
+	})
+	return slices.DeleteFunc(es, func(e entry) bool {
+		remote, _ := e.flow.ends()
+		return own[remote.Addr()]
+	}), err
+}
+
+// entry is what conntrack has of one connection, from the side that began.
+type entry struct {
+	flow       flow
+	redirected bool
+	over       bool      // it is only remembered
+	since      time.Time // zero unless net.netfilter.nf_conntrack_timestamp is on
 }
 
 // tracker lists conntrack's table over one socket that it keeps, for the reason at hanger.ask: a guard that is laid
 // again after a flush must not wait for what the kernel has left over from the flush.
 type tracker struct {
 	mu   sync.Mutex
-	conn *conntrack.Conn
+	sock *socket
 }
 
-// tracked lists conntrack's table.
-func (f *Firewall) tracked() ([]conntrack.Flow, error) {
+// tracked lists those entries of conntrack's table that want wants. A busy host has some hundred thousand others, which must
+// not be in memory at the same time.
+func (f *Firewall) tracked(ctx context.Context, want func(flow) bool) (es []entry, err error) {
 	t := &f.track
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.conn == nil {
+	if t.sock == nil {
 		err := inNetNS(f.conf.NetNS, func() (err error) {
-			t.conn, err = conntrack.Dial(nil)
+			t.sock, err = dial(unix.NETLINK_NETFILTER)
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		_ = t.conn.SetReadBuffer(4 << 20)
 	}
-	flows, err := t.conn.Dump(nil)
+	req := func() []byte {
+		return appendMessage(nil, unix.NFNL_SUBSYS_CTNETLINK<<8|ctGet, unix.NLM_F_REQUEST|unix.NLM_F_DUMP, 1, unix.AF_UNSPEC, 0, nil)
+	}
+	err = t.sock.dump(ctx, req, func() { es = nil }, func(m message) error {
+		e, err := readEntry(m.payload())
+		if err == nil && want(e.flow) {
+			es = append(es, e)
+		}
+		return err
+	})
 	if err != nil {
 		err = errors.Join(err, t.close())
 	}
-	return flows, err
+	return es, err
 }
 
 // close must be called with t.mu held.
 func (t *tracker) close() (err error) {
-	if t.conn != nil {
-		err = t.conn.Close()
-		t.conn = nil
+	if t.sock != nil {
+		err = t.sock.close()
+		t.sock = nil
 	}
 	return err
 }
 
-// finished reports whether a TCP connection is only remembered.
-func finished(t conntrack.Flow) bool {
-	const lastAck = 6 // enum tcp_conntrack: what follows is TIME_WAIT and CLOSE
-	return t.ProtoInfo.TCP != nil && t.ProtoInfo.TCP.State >= lastAck
+// More of conntrack's numbers.
+const (
+	ctStatus, ctProtoInfo, ctTimestamp = 3, 4, 20
+	ctTCPLastAck                       = 6 // what follows is TIME_WAIT and CLOSE
+)
+
+// readEntry decodes an entry. One that is of no use here has a flow of no protocol.
+func readEntry(b []byte) (e entry, err error) {
+	from, to, proto, err := begun(b)
+	if err != nil || from.Addr().IsLoopback() {
+		return entry{}, nil //nolint:nilerr // of a protocol without ports, or of none that IP has
+	}
+	e.flow = flow{
+		six: from.Addr().Is6(), remote: bytes16(from.Addr()), local: bytes16(to.Addr()),
+		rport: from.Port(), lport: to.Port(), proto: proto,
+	}
+	err = eachAttr(b, func(typ uint16, v []byte) error {
+		switch typ {
+		case ctStatus:
+			n, err := num32(v)
+			e.redirected = n&statusDNAT != 0
+			return err
+		case ctProtoInfo:
+			return inner(v, 1, func(v []byte) error {
+				return inner(v, 1, func(v []byte) error {
+					e.over = proto == unix.IPPROTO_TCP && len(v) > 0 && v[0] >= ctTCPLastAck
+					return nil
+				})
+			})
+		case ctTimestamp:
+			return inner(v, 1, func(v []byte) error {
+				n, err := num64(v)
+				if err == nil && n > 0 {
+					e.since = time.Unix(0, int64(n)).UTC()
+				}
+				return err
+			})
+		}
+		return nil
+	})
+	return e, err
 }
 
-func trackedFlow(t conntrack.Flow) (flow, bool) {
-	o := t.TupleOrig
-	src, dst := o.IP.SourceAddress, o.IP.DestinationAddress
-	if !src.IsValid() || !dst.IsValid() || src.IsLoopback() {
-		return flow{}, false
-	}
-	return flow{
-		six: src.Is6(), remote: bytes16(src), local: bytes16(dst),
-		rport: o.Proto.SourcePort, lport: o.Proto.DestinationPort, proto: o.Proto.Protocol,
-	}, true
+// inner hands the attribute of that type in b to fn.
+func inner(b []byte, want uint16, fn func([]byte) error) error {
+	return eachAttr(b, func(typ uint16, v []byte) error {
+		if typ == want {
+			return fn(v)
+		}
+		return nil
+	})
 }
