@@ -319,3 +319,21 @@ func (o *outage) Update(ctx context.Context, fn func(ajar.Tx) error) error {
 	}
 	return o.Store.Update(ctx, fn)
 }
+
+// TestALeaseThatEndedMeanwhileWasNeverOpen: the firewall takes longer to answer than the lease lasts.
+func TestALeaseThatEndedMeanwhileWasNeverOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ep := r.endpoint("vm1")
+		r.run()
+		after(0)
+		r.fw.Host(ep).Set(func(h *fake.Host) { h.Fault.Slow = 3 * time.Second })
+		id := r.lease(ep, time.Second)
+		after(20 * time.Second)
+		if l := r.want(id, ajar.Closed, ajar.Expired); !l.Opened.IsZero() {
+			t.Errorf("it ended at %s and was opened at %s", l.End, l.Opened)
+		}
+		count(t, r.events(ajar.LeaseOpened), 0)
+		count(t, r.events(ajar.LeaseClosed), 1)
+	})
+}
