@@ -2,14 +2,15 @@ package activity
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/ajar-access/ajar"
 )
 
 // operations are how people read actions, by the action in lower case. What is not here is read as it is, as in Azure.
-var operations = func() map[string]string {
-	m := map[string]string{}
+var operations, actions = func() (map[string]string, []ajar.Action) {
+	m, all := map[string]string{}, []ajar.Action{}
 	for action, name := range map[ajar.Action]string{
 		ajar.PolicyInitiate: "Initiate JIT Network Access Policy",
 		ajar.PolicyWrite:    "Create or Update JIT Network Access Policy",
@@ -84,10 +85,14 @@ var operations = func() map[string]string {
 		ajar.PlaneStarted:     "Plane started",
 		ajar.PlaneRestored:    "Plane restored from a backup",
 	} {
-		m[strings.ToLower(string(action))] = name
+		m[strings.ToLower(string(action))], all = name, append(all, action)
 	}
-	return m
+	slices.Sort(all)
+	return m, all
 }()
+
+// Actions lists the actions that the log tells of, in order.
+func Actions() []ajar.Action { return slices.Clone(actions) }
 
 func operation(a ajar.Action) string {
 	if name, ok := operations[strings.ToLower(string(a))]; ok {

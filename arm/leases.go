@@ -2,7 +2,10 @@ package arm
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -11,7 +14,7 @@ import (
 
 func (s *Server) leaseRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/leases", ours, op(200, s.listLeases), says("Lists leases.", ajar.RequestRead, "scope", "live", "mine", "$top")},
+		{http.MethodGet, "/ajar/v1/leases", ours, op(200, s.listLeases), says("Lists leases. Since and before take those that let anybody in between the two; $expand=request adds why they were asked for, from where, and who approved.", ajar.RequestRead, "scope", "live", "mine", "since", "before", "$expand", "$top")},
 		{http.MethodGet, "/ajar/v1/leases/{id}", ours, op(200, s.getLease), says("Shows a lease.", ajar.RequestRead)},
 		{http.MethodPost, "/ajar/v1/leases/{id}/close", ours, op(200, s.closeLease), says("Closes a lease before its end.", ajar.RequestRevoke)},
 		{http.MethodPost, "/ajar/v1/leases/{id}/extend", ours, op(200, s.extendLease), says("Extends a lease without a gap.", ajar.RequestExtend)},
@@ -48,6 +51,11 @@ type leaseBody struct {
 
 	// The firewall may hold the rule that long although it should be gone.
 	MayBeOpenUntil *time.Time `json:"mayBeOpenUntil,omitempty"`
+
+	// Of the request, with $expand=request.
+	Justification string         `json:"justification,omitempty"`
+	From          netip.Addr     `json:"from,omitzero"` // where it was asked from
+	Approvals     []approvalBody `json:"approvals,omitempty"`
 
 	// Of the host, where one lease or one request is read by somebody who may read the host.
 	Connected *bool         `json:"connected,omitempty"`
@@ -148,12 +156,43 @@ func (s *Server) listLeases(ctx context.Context, c *call, _ nothing) (l list[lea
 	if mine {
 		f.Requester = c.who.Principal
 	}
+	if err := c.times(map[string]*time.Time{"since": &f.Since, "before": &f.Before}); err != nil {
+		return l, err
+	}
 	all, next, err := s.Broker.Leases(ctx, c.who, f)
 	if err != nil {
 		return l, err
 	}
 	now := s.Clock()
-	return each(c, all, next, func(x *ajar.Lease) leaseBody { return showLease(x, now) }), nil
+	l = each(c, all, next, func(x *ajar.Lease) leaseBody { return showLease(x, now) })
+	if strings.EqualFold(c.param("$expand"), "request") {
+		err = s.addRequests(ctx, c, l.Value)
+	}
+	return l, err
+}
+
+// addRequests adds to leases why they were asked for, and who approved. Who may not read a request goes without.
+func (s *Server) addRequests(ctx context.Context, c *call, leases []leaseBody) error {
+	seen := map[ajar.RequestID]*outcomeBody{}
+	for i := range leases {
+		b := &leases[i]
+		r, ok := seen[b.Request]
+		if !ok {
+			o, err := s.Broker.Request(ctx, c.who, b.Request)
+			switch {
+			case err == nil:
+				shown := showOutcome(o, s.Clock())
+				r = &shown
+			case !errors.Is(err, ajar.NotFound) && !errors.Is(err, ajar.Forbidden):
+				return err
+			}
+			seen[b.Request] = r
+		}
+		if r != nil {
+			b.Justification, b.From, b.Approvals = r.Justification, r.From, r.Approvals
+		}
+	}
+	return nil
 }
 
 func (s *Server) getLease(ctx context.Context, c *call, _ nothing) (*leaseBody, error) {

@@ -22,7 +22,24 @@ type LeaseFilter struct {
 	Scope     ajar.ID // of the target
 	Requester ajar.PrincipalID
 	Live      bool // only Opening and Open ones that have not ended, and those whose sessions live on
-	Page      Page
+	// Since and Before select those that let anybody in, or may have, at some moment from the one on and before the other.
+	Since, Before time.Time
+	Page          Page
+}
+
+// in reports whether l let anybody in, or may have, in f's time.
+func (f *LeaseFilter) in(l *ajar.Lease) bool {
+	if !f.Before.IsZero() && !l.Start.Before(f.Before) {
+		return false
+	}
+	if f.Since.IsZero() {
+		return true
+	}
+	over := l.HardStop() // the kernel keeps it, whenever that was seen
+	if l.State == ajar.Closed && !l.Unverified && l.Closed.Before(over) {
+		over = l.Closed
+	}
+	return !over.Before(f.Since)
 }
 
 // end takes l, if it still lets anybody in or live sessions go on, to Closing. Its End stays as it was granted.
@@ -317,7 +334,7 @@ func (b *Broker) Leases(ctx context.Context, who ajar.Caller, f LeaseFilter) (ou
 	err = b.view(ctx, who, func(t *txn) (err error) {
 		t.ownOnly(&sel)
 		out, next, err = t.seenLeases(sel, under, f.Page, func(l *ajar.Lease) bool {
-			return !f.Live || l.Live(t.now) || l.LiveOn(t.now) > 0
+			return (!f.Live || l.Live(t.now) || l.LiveOn(t.now) > 0) && f.in(l)
 		})
 		return err
 	})

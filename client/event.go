@@ -21,6 +21,7 @@ type EventQuery struct {
 	Outcome   ajar.Outcome
 	Request   ajar.RequestID
 	Since     time.Time
+	Before    time.Time
 	After     int64 // positions greater than this
 	Ascending bool
 	Limit     int // of one page
@@ -35,7 +36,10 @@ func (q EventQuery) values() map[string][]string {
 	v := query("scope", string(q.Scope), "caller", q.Caller, "action", string(q.Action), "outcome", string(q.Outcome),
 		"request", string(q.Request), "ascending", flag(q.Ascending))
 	if !q.Since.IsZero() {
-		v.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+		v.Set("since", stamp(q.Since))
+	}
+	if !q.Before.IsZero() {
+		v.Set("before", stamp(q.Before))
 	}
 	if q.After != 0 {
 		v.Set("after", strconv.FormatInt(q.After, 10))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -39,9 +40,14 @@ type Lease struct {
 	// MayBeOpenUntil is set when the lease is over but its host could not be told: no later than this the firewall
 	// closes it by itself.
 	MayBeOpenUntil time.Time `json:"mayBeOpenUntil,omitzero"`
-	Connected      *bool     `json:"connected,omitempty"` // whether the host is reachable now
-	Since          time.Time `json:"since,omitzero"`      // of Connected
-	Refused        []Refusal `json:"refused,omitempty"`   // sources that the host lately turned away from the port
+	// Of the request, where the query asked for it.
+	Justification string     `json:"justification,omitempty"`
+	From          netip.Addr `json:"from,omitzero"` // where it was asked from
+	Approvals     []Approval `json:"approvals,omitempty"`
+
+	Connected *bool     `json:"connected,omitempty"` // whether the host is reachable now
+	Since     time.Time `json:"since,omitzero"`      // of Connected
+	Refused   []Refusal `json:"refused,omitempty"`   // sources that the host lately turned away from the port
 	// Outlived is set when live sessions went on after End, as Mode lets them.
 	Outlived *Outlived `json:"outlived,omitempty"`
 }
@@ -72,11 +78,19 @@ type LeaseQuery struct {
 	Scope ajar.ID
 	Live  bool // opening or open, or with sessions that live on
 	Mine  bool
+	// Since and Before select those that let anybody in at some moment from the one on and before the other.
+	Since, Before time.Time
+	Expand        bool // with why they were asked for, from where, and who approved
+	Page          int  // how many come in one answer; 0 = as many as the plane likes
 }
 
 // Leases lists leases that the caller may read.
 func (c *Client) Leases(ctx context.Context, q LeaseQuery) iter.Seq2[Lease, error] {
-	return list[Lease](ctx, c, "/ajar/v1/leases", query("scope", string(q.Scope), "live", flag(q.Live), "mine", flag(q.Mine)))
+	v := query("scope", string(q.Scope), "live", flag(q.Live), "mine", flag(q.Mine), "since", stamp(q.Since), "before", stamp(q.Before), "$top", top(q.Page))
+	if q.Expand {
+		v.Set("$expand", "request")
+	}
+	return list[Lease](ctx, c, "/ajar/v1/leases", v)
 }
 
 // Lease reads one lease.

@@ -5,7 +5,9 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ajar-access/ajar"
 )
@@ -71,6 +73,22 @@ func query(pairs ...string) url.Values {
 		}
 	}
 	return q
+}
+
+// stamp writes a time for a query; none for the zero time.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// top bounds a page.
+func top(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func flag(b bool) string {

@@ -135,11 +135,12 @@ type RequestQuery struct {
 	State ajar.RequestState
 	Mine  bool
 	Scope ajar.ID
+	Page  int // how many come in one answer; 0 = as many as the plane likes
 }
 
 // Requests lists requests that the caller may read, newest first.
 func (c *Client) Requests(ctx context.Context, q RequestQuery) iter.Seq2[Request, error] {
-	return list[Request](ctx, c, "/ajar/v1/requests", query("state", string(q.State), "mine", flag(q.Mine), "scope", string(q.Scope)))
+	return list[Request](ctx, c, "/ajar/v1/requests", query("state", string(q.State), "mine", flag(q.Mine), "scope", string(q.Scope), "$top", top(q.Page)))
 }
 
 // Request reads one request.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -23,6 +24,7 @@ type app struct {
 
 	output  string // table or json
 	utc     bool
+	columns int  // of the terminal that what is drawn goes to; 0 = ask it
 	started bool // a command runs; what fails before is the caller's usage
 }
 
@@ -70,11 +72,11 @@ func (a *app) root() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table for people, json for programs")
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table for people, json for programs; csv for lists")
 	root.PersistentFlags().BoolVar(&a.utc, "utc", false, "show times in full, in UTC, beside the relative ones")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if a.output != "table" && a.output != "json" && !(a.output == "yaml" && cmd.Annotations["yaml"] != "") {
-			return fmt.Errorf("-o %s is not known; it can be table or json", a.output)
+		if ways := outputs(cmd); !slices.Contains(ways, a.output) {
+			return fmt.Errorf("-o %s is not known here; it can be %s", a.output, join(ways, ""))
 		}
 		return nil
 	}
@@ -93,6 +95,23 @@ func (a *app) root() *cobra.Command {
 	}
 	a.marked(root)
 	return root
+}
+
+// outputs lists what a command can write: -o csv is for lists alone.
+func outputs(cmd *cobra.Command) []string {
+	ways := []string{"table", "json"}
+	for _, more := range []string{"csv", "yaml"} {
+		if cmd.Annotations[more] != "" || (more == "csv" && cmd.Name() == "list") {
+			ways = append(ways, more)
+		}
+	}
+	return ways
+}
+
+// withCSV makes a command that is no list by its name write CSV, too.
+func withCSV(c *cobra.Command) *cobra.Command {
+	c.Annotations = map[string]string{"csv": "yes"}
+	return c
 }
 
 // marked makes every command note that it was reached: until then all that fails is the command line.

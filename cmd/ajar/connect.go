@@ -104,8 +104,12 @@ func verdict(r client.Request) string {
 // why is what keeps a lease from opening.
 func (a *app) why(t client.Target, l client.Lease) string {
 	switch {
-	case t.Host == nil:
+	case t.Host == nil && !t.Joined:
 		return "no host has joined as " + t.ID.Name()
+	case t.Host == nil && l.Trouble != "":
+		return plain(l.Trouble)
+	case t.Host == nil:
+		return "the host has not answered yet"
 	case !t.Host.Connected && !t.Host.Since.IsZero():
 		return fmt.Sprintf("the host has been unreachable since %s (%s)", a.clock(t.Host.Since), relative(t.Host.Since.Sub(a.now())))
 	case !t.Host.Connected:

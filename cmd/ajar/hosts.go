@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -34,7 +35,7 @@ func hostsListCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return list(a, all, "no host has joined yet", []string{"HOST", "STATE", "GUARDS", "OWN TABLE", "CLOCK", "VERSION", "TROUBLE"}, func(h client.Host) []string {
+		return list(a, all, "there are no hosts that you may see; ajar targets tells which machines have joined", []string{"HOST", "STATE", "GUARDS", "OWN TABLE", "CLOCK", "VERSION", "TROUBLE"}, func(h client.Host) []string {
 			return []string{h.Target.Name(), a.connected(h), a.guards(h), or(h.OwnTable, "-"), skew(h.SkewMS), or(h.Version, "-"), h.Trouble}
 		})
 	})
@@ -58,7 +59,7 @@ func (a *app) guards(h client.Host) string {
 		}
 		all = append(all, s)
 	}
-	return join(all, "-")
+	return join(all, "-") + yes(h.GuardsPending, ", not yet in force")
 }
 
 func skew(ms int64) string {
@@ -81,6 +82,9 @@ func hostShowCmd(a *app) *cobra.Command {
 		all, err := client.Collect(c.Hosts(ctx, t.ID))
 		if err != nil {
 			return err
+		}
+		if len(all) == 0 && t.Joined {
+			return exits(exitRefused, hint(fmt.Errorf("you may not read the host of %s", t.ID.Name()), "it has joined; ajar targets show %s says what you may see", t.ID.Name()))
 		}
 		if len(all) == 0 {
 			return hint(ajar.Errorf(ajar.NotFound, "no host has joined as %s", t.ID.Name()), "ajar hosts add %s", t.ID.Name())
@@ -105,7 +109,7 @@ func (a *app) showHost(w io.Writer, h client.Host) {
 	for _, r := range h.Refused {
 		rows = append(rows, []string{"refused", fmt.Sprintf("%s on %s, %s", r.Source, port(r.Number, r.Protocol), a.when(r.At))})
 	}
-	table(w, nil, rows, func(r []string) []string { return r })
+	table(w, 0, nil, rows, func(r []string) []string { return r })
 }
 
 func hostAddCmd(a *app) *cobra.Command {
@@ -225,6 +229,7 @@ func (a *app) previewRemoval(ctx context.Context, c *client.Client, t client.Tar
 
 func hostReleaseCmd(a *app) *cobra.Command {
 	var sure bool
+	var g guardFlags
 	c := command("release-guard TARGET PORT", "open a port that is kept closed though no policy names it", `  ajar hosts release-guard web1 3389
   ajar hosts release-guard web1 53/udp --yes`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
 		p, err := parsePort(args[1])
@@ -248,8 +253,12 @@ func hostReleaseCmd(a *app) *cobra.Command {
 		if err := c.ReleaseGuard(ctx, t.ID, p.Number, p.Protocol); err != nil {
 			return err
 		}
-		return a.done(map[string]any{"target": t.ID, "number": p.Number, "protocol": p.Protocol}, "%s on %s is not guarded any longer", p, t.ID.Name())
+		a.told("%s on %s is not guarded any longer", p, t.ID.Name())
+		_, err = a.awaitGuards(ctx, c, []ajar.ID{t.ID}, g)
+		return errors.Join(a.show(map[string]any{"target": t.ID, "number": p.Number, "protocol": p.Protocol}, nil), err)
 	})
+	c.Long = "Opens a port that is kept closed though no policy names it (unguard: keep).\n\n" + guardsWaited
+	g.add(c)
 	c.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
 	return a.completeTargets(c)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -10,37 +11,78 @@ import (
 	"github.com/ajar-access/ajar/client"
 )
 
+type leasesFlags struct {
+	everyone, all, watch bool
+	scope                string
+	limit                limit
+	period               period
+}
+
+// usualRows is how many rows of a list a person is shown who says nothing else.
+const usualRows = 100
+
 func leasesCmd(a *app) *cobra.Command {
-	var everyone, all bool
-	var scope string
+	var f leasesFlags
 	c := command("leases [TARGET]", "what is open now, and until when", `  ajar leases
   ajar leases --everyone
-  ajar leases web1 --everyone --all -o json`, cobra.MaximumNArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
+  ajar leases --everyone --watch
+  ajar leases web1 --everyone --all --since 7d -o json`, cobra.MaximumNArgs(1), func(ctx context.Context, args []string) error {
 		if len(args) == 1 {
-			scope = args[0]
+			f.scope = args[0]
 		}
-		in, err := scopeOf(ctx, c, scope)
-		if err != nil {
-			return err
-		}
-		leases, err := client.Collect(c.Leases(ctx, client.LeaseQuery{Scope: in, Live: !all, Mine: !everyone}))
-		if err != nil {
-			return err
-		}
-		return list(a, leases, "nothing is open", []string{"LEASE", "TARGET", "PORT", "FROM", "WHO", "STATE", "ENDS", "REQUEST"}, a.leaseRow)
+		return a.leases(ctx, f)
 	})
-	c.Flags().BoolVar(&everyone, "everyone", false, "those of others, too, as far as you may see them")
-	c.Flags().BoolVar(&all, "all", false, "closed ones, too")
-	c.Flags().StringVar(&scope, "scope", "", "only machines at or below this ID")
-	return a.completeTargets(c)
+	c.Flags().BoolVar(&f.everyone, "everyone", false, "those of others, too, as far as you may see them")
+	c.Flags().BoolVar(&f.all, "all", false, "closed ones, too")
+	c.Flags().StringVar(&f.scope, "scope", "", "only of a machine, or of machines at or below this ID")
+	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "keep showing it, until Ctrl-C")
+	f.limit.add(c, usualRows)
+	f.period.add(a, c)
+	return withCSV(a.completeTargets(c))
+}
+
+func (a *app) leases(ctx context.Context, f leasesFlags) error {
+	most, err := f.limit.most(a)
+	if err == nil {
+		err = f.period.check()
+	}
+	if err != nil {
+		return err
+	}
+	c, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	in, err := scopeOf(ctx, c, f.scope)
+	if err != nil {
+		return err
+	}
+	q := client.LeaseQuery{Scope: in, Live: !f.all && !f.period.set(), Mine: !f.everyone, Since: f.period.since.t, Before: f.period.until.t, Page: page(most)}
+	none := "nothing of yours is open; --everyone shows what others have open, --all what was"
+	if f.everyone {
+		none = "nothing is open that you may see; --all shows what was"
+	}
+	return a.watching(ctx, f.watch, func(ctx context.Context) error {
+		all, more, err := some(c.Leases(ctx, q), most)
+		if err != nil {
+			return err
+		}
+		err = list(a, all, none, []string{"LEASE", "TARGET", "PORT", "FROM", "WHO", "STATE", "ENDS", "REQUEST"}, a.leaseRow)
+		a.cutOff(more, most)
+		return err
+	})
 }
 
 func (a *app) leaseRow(l client.Lease) []string {
-	return []string{tail(l.ID), l.Target.Name(), port(l.Number, l.Protocol), join(l.Sources, "-"), l.Name, a.leaseState(l), a.when(l.End), tail(l.Request)}
+	return []string{a.id(string(l.ID)), a.name(l.Target), port(l.Number, l.Protocol), join(l.Sources, "-"), l.Name, a.leaseState(l), a.when(leaseEnd(l)), a.id(string(l.Request))}
+}
+
+// leaseEnd is when l ends, or when it ended.
+func leaseEnd(l client.Lease) time.Time {
+	if l.State == ajar.Closed && !l.Closed.IsZero() && l.Closed.Before(l.End) {
+		return l.Closed
+	}
+	return l.End
 }
 
 // leaseState is the state, and what a person must know besides.

@@ -6,19 +6,21 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/activity"
 	"github.com/ajar-access/ajar/client"
 )
 
 type logFlags struct {
 	scope, caller, action, outcome, request string
-	since                                   span
-	limit                                   int
+	period                                  period
+	limit                                   limit
 	follow                                  bool
 }
 
@@ -27,83 +29,141 @@ func logCmd(a *app) *cobra.Command {
 	c := command("log", "the activity log: what was done, refused, and happened", `  ajar log
   ajar log --scope web1 --since 2d
   ajar log --caller anna --outcome refused -o json
+  ajar log --action initiate --since 2026-10 --until 2026-11 -o csv
+  ajar log access web1 --since 30d          # who had access, and who approved it
   ajar log --follow
   ajar log verify`, cobra.NoArgs, func(ctx context.Context, _ []string) error { return a.log(ctx, f) })
 	c.Flags().StringVar(&f.scope, "scope", "", "only at or below this ID or machine")
 	c.Flags().StringVar(&f.caller, "caller", "", "only of this person, group or service principal")
-	c.Flags().StringVar(&f.action, "action", "", "only this action, as it is shown")
+	c.Flags().StringVar(&f.action, "action", "", "only this action, as it is shown or the end of it: initiate, leases/opened")
 	c.Flags().StringVar(&f.outcome, "outcome", "", "accepted, refused or happened")
 	c.Flags().StringVar(&f.request, "request", "", "only of this request; the end of its id is enough")
-	c.Flags().Var(&f.since, "since", "only what is younger than this")
-	c.Flags().IntVarP(&f.limit, "limit", "n", 50, "at most so many, the newest; 0 shows all")
 	c.Flags().BoolVar(&f.follow, "follow", false, "go on showing what happens")
-	c.AddCommand(logVerifyCmd(a), logExportCmd(a))
-	return c
+	f.limit.add(c, 50)
+	f.period.add(a, c)
+	c.AddCommand(logAccessCmd(a), logVerifyCmd(a), logExportCmd(a))
+	return withCSV(a.completeTargets(c))
 }
 
 func (a *app) log(ctx context.Context, f logFlags) error {
-	q := client.EventQuery{Caller: f.caller, Action: ajar.Action(f.action)}
+	if f.follow && a.csv() {
+		return usage("--follow writes lines for people, or JSON")
+	}
+	c, q, most, err := a.eventQuery(ctx, f)
+	if err != nil {
+		return err
+	}
+	last, more, err := newest(ctx, c, q, most)
+	if err != nil {
+		return err
+	}
+	names := a.namesOf(c)
+	if f.follow {
+		return a.follow(ctx, c, q, last, names)
+	}
+	heads := []string{"WHEN", "WHO", "WHAT", "OUTCOME", "WHERE", "MESSAGE"}
+	err = list(a, last, "nothing was found", heads, func(e ajar.Event) []string { return a.eventRow(ctx, e, names) })
+	a.cutOff(more, most)
+	return err
+}
+
+// eventQuery reads the flags, and asks the plane what names in them stand for.
+func (a *app) eventQuery(ctx context.Context, f logFlags) (c *client.Client, q client.EventQuery, most int, err error) {
 	for _, o := range []ajar.Outcome{ajar.Accepted, ajar.Refused, ajar.Happened} {
 		if strings.EqualFold(string(o), f.outcome) {
 			q.Outcome = o
 		}
 	}
 	if f.outcome != "" && q.Outcome == "" {
-		return usage("there is no outcome %q; it can be accepted, refused or happened", f.outcome)
+		return nil, q, 0, usage("there is no outcome %q; it can be accepted, refused or happened", f.outcome)
 	}
-	if f.limit < 0 {
-		return usage("--limit cannot be negative")
+	if q.Action, err = action(f.action); err != nil {
+		return nil, q, 0, err
 	}
-	c, _, err := a.client()
-	if err != nil {
-		return err
+	if err = f.period.check(); err != nil {
+		return nil, q, 0, err
+	}
+	// The whole log is nothing that somebody asks for by leaving things out.
+	if most = f.limit.n; f.limit.said() || f.period.set() || f.request != "" {
+		if most, err = f.limit.most(a); err != nil {
+			return nil, q, 0, err
+		}
+	}
+	if c, _, err = a.client(); err != nil {
+		return nil, q, 0, err
 	}
 	if q.Scope, err = scopeOf(ctx, c, f.scope); err != nil {
-		return err
+		return nil, q, 0, err
+	}
+	if q.Caller, err = callerOf(ctx, c, f.caller); err != nil {
+		return nil, q, 0, err
 	}
 	if f.request != "" {
 		r, err := request(ctx, c, f.request)
 		if err != nil {
-			return err
+			return nil, q, 0, err
 		}
 		q.Request = r.ID
 	}
-	if f.since.d > 0 {
-		q.Since = a.now().Add(-f.since.d)
+	q.Since, q.Before = f.period.since.t, f.period.until.t
+	return c, q, most, nil
+}
+
+// callerOf sees that a name is somebody's: a slip would find nothing, and look like nothing having been done. Who is
+// gone is found by ID.
+func callerOf(ctx context.Context, c *client.Client, who string) (string, error) {
+	if who == "" || len(who) == 36 {
+		return who, nil
 	}
-	last, err := newest(ctx, c, q, f.limit)
-	if err != nil {
-		return err
+	_, err := c.Principal(ctx, who)
+	if ajar.KindOf(err) == ajar.NotFound {
+		return "", hint(err, "ajar user list, ajar sp list; who was removed is found by id")
 	}
-	if !f.follow {
-		return list(a, last, "nothing was found", []string{"WHEN", "WHO", "WHAT", "OUTCOME", "WHERE", "MESSAGE"}, a.eventRow)
+	return who, nil
+}
+
+// action finds an action as it is shown, by the end of that, or as it is written in full.
+func action(s string) (ajar.Action, error) {
+	var found []ajar.Action
+	for _, x := range activity.Actions() {
+		word := actionWord(x)
+		if strings.EqualFold(string(x), s) || strings.EqualFold(word, s) {
+			return x, nil
+		}
+		if n := len(word) - len(s); n > 0 && word[n-1] == '/' && strings.EqualFold(word[n:], s) {
+			found = append(found, x)
+		}
 	}
-	return a.follow(ctx, c, q, last)
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case s == "" || (len(found) == 0 && strings.Contains(s, ".")):
+		return ajar.Action(s), nil
+	case len(found) == 0:
+		return "", hint(usage("there is no action %q", s), "ajar log shows actions as they are written here, such as jitNetworkAccessPolicies/initiate")
+	}
+	words := make([]string, len(found))
+	for i, x := range found {
+		words[i] = actionWord(x)
+	}
+	slices.Sort(words)
+	return "", usage("%q may be any of: %s", s, join(words, ""))
 }
 
 // newest reads the newest limit events, oldest first.
-func newest(ctx context.Context, c *client.Client, q client.EventQuery, limit int) ([]ajar.Event, error) {
-	q.Limit = 1000
-	if limit > 0 {
-		q.Limit = min(limit, 1000)
+func newest(ctx context.Context, c *client.Client, q client.EventQuery, limit int) ([]ajar.Event, bool, error) {
+	if q.Limit = page(limit); q.Limit == 0 {
+		q.Limit = 1000
 	}
-	var all []ajar.Event
-	for e, err := range c.Events(ctx, q) {
-		if err != nil {
-			return nil, err
-		}
-		if all = append(all, e); limit > 0 && len(all) == limit {
-			break
-		}
-	}
+	all, more, err := some(c.Events(ctx, q), limit)
 	slices.Reverse(all)
-	return all, nil
+	return all, more, err
 }
 
 // follow shows what there is and then what comes, line by line.
-func (a *app) follow(ctx context.Context, c *client.Client, q client.EventQuery, last []ajar.Event) error {
+func (a *app) follow(ctx context.Context, c *client.Client, q client.EventQuery, last []ajar.Event, names func(context.Context, ajar.PrincipalID) string) error {
 	for _, e := range last {
-		a.eventLine(e)
+		a.eventLine(ctx, e, names)
 		q.After = max(q.After, e.Pos)
 	}
 	for e, err := range c.Follow(ctx, q) {
@@ -114,12 +174,12 @@ func (a *app) follow(ctx context.Context, c *client.Client, q client.EventQuery,
 		if err != nil {
 			return err
 		}
-		a.eventLine(e)
+		a.eventLine(ctx, e, names)
 	}
 	return nil
 }
 
-func (a *app) eventLine(e ajar.Event) {
+func (a *app) eventLine(ctx context.Context, e ajar.Event, names func(context.Context, ajar.PrincipalID) string) {
 	if a.output == "json" {
 		b, err := json.Marshal(e)
 		if err == nil {
@@ -127,19 +187,42 @@ func (a *app) eventLine(e ajar.Event) {
 		}
 		return
 	}
-	cells := a.eventRow(e)
+	cells := a.eventRow(ctx, e, names)
 	for i := range cells {
 		cells[i] = plain(cells[i])
 	}
 	fmt.Fprintf(a.out, "%s  %s  %s  %s\n", a.clock(e.Time), cells[1], strings.Join(cells[2:5], " "), cells[5])
 }
 
-func (a *app) eventRow(e ajar.Event) []string {
+func (a *app) eventRow(ctx context.Context, e ajar.Event, names func(context.Context, ajar.PrincipalID) string) []string {
 	who := or(e.Name, string(e.Caller))
+	if who == "" && e.Principal != "" {
+		who = "for " + names(ctx, e.Principal) // it happened to what they had asked for
+	}
 	if e.From.IsValid() {
 		who += " (" + e.From.String() + ")"
 	}
-	return []string{a.when(e.Time), or(who, "-"), actionWord(e.Action), strings.ToLower(string(e.Outcome)), or(e.Scope.Name(), "-"), eventText(e)}
+	where := "-"
+	if e.Scope != "" && e.Scope != ajar.Root {
+		where = a.name(e.Scope)
+	}
+	return []string{a.when(e.Time), or(who, "-"), actionWord(e.Action), strings.ToLower(string(e.Outcome)), where, eventText(e)}
+}
+
+// namesOf finds people's names, each once. Who may not read them sees the ends of their IDs.
+func (a *app) namesOf(c *client.Client) func(context.Context, ajar.PrincipalID) string {
+	known := map[ajar.PrincipalID]string{}
+	return func(ctx context.Context, id ajar.PrincipalID) string {
+		if name, ok := known[id]; ok {
+			return name
+		}
+		p, err := c.Principal(ctx, string(id))
+		known[id] = or(p.Name, a.id(string(id)))
+		if err != nil {
+			known[id] = a.id(string(id))
+		}
+		return known[id]
+	}
 }
 
 // actionWord drops what every action begins with: jitNetworkAccessPolicies/initiate, leases/opened.
@@ -151,15 +234,35 @@ func actionWord(x ajar.Action) string {
 	return s
 }
 
+// eventText is what an event says besides, for people: things by their names, and one address as an address.
 func eventText(e ajar.Event) string {
 	parts := []string{}
-	if e.Message != "" {
-		parts = append(parts, e.Message)
+	msg := e.Message
+	if e.Code == client.NotSubset {
+		if _, why, ok := strings.Cut(msg, "Reason: "); ok {
+			msg = why
+		}
+	}
+	if msg != "" {
+		parts = append(parts, briefly(msg))
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.Details)) {
-		parts = append(parts, k+"="+e.Details[k])
+		if v := e.Details[k]; v != "" {
+			parts = append(parts, k+"="+briefly(v))
+		}
 	}
 	return strings.Join(parts, " ")
+}
+
+var (
+	longID   = regexp.MustCompile(`/(?:subscriptions|providers)/[^\s'",;]*/([^/\s'",;]+)`)
+	oneHost  = regexp.MustCompile(`(\d+\.\d+\.\d+\.\d+)/32\b|([0-9a-fA-F:]*:[0-9a-fA-F:.]*)/128\b`)
+	inSquare = regexp.MustCompile(`^\[([^\[\]]*)\]$`)
+)
+
+func briefly(s string) string {
+	s = oneHost.ReplaceAllString(longID.ReplaceAllString(s, "$1"), "$1$2")
+	return inSquare.ReplaceAllString(s, "$1")
 }
 
 func logExportCmd(a *app) *cobra.Command {

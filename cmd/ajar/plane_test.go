@@ -107,7 +107,7 @@ func (r *rig) machine(name, addr, login string) ajar.ID {
 }
 
 // lab is what the scripts play in: web1 and db1 of the group lab, port 22 of web1 for everybody, 3389 of db1 with one
-// approval; root, who may everything; anna, who may ask; bert, who may approve; eve, who may nothing.
+// approval; root, who may everything; anna, who may ask and read; jane, who may ask; bert, who may approve; eve, who may nothing.
 func lab(t testing.TB) *rig {
 	r := newRig(t)
 	web1, db1 := r.machine("web1", "192.0.2.1", "ops"), r.machine("db1", "192.0.2.2", "")
@@ -116,6 +116,7 @@ func lab(t testing.TB) *rig {
 	r.person("root", ajartest.At("Owner", ajar.Root))
 	r.person("bert", ajartest.At("Owner", ajartest.Group))
 	r.person("anna", ajartest.At("Just-in-time Requester", ajartest.Group), ajartest.At("Reader", ajartest.Group))
+	r.person("jane", ajartest.At("Just-in-time Requester", ajartest.Group))
 	r.person("eve")
 	hash, err := r.hasher.Hash(context.Background(), "correct horse battery staple")
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -82,10 +83,17 @@ func policyShowCmd(a *app) *cobra.Command {
 }
 
 func policyConfirmCmd(a *app) *cobra.Command {
-	return a.completeTargets(command("confirm TARGET", "keep the new guards of a machine, which would be lifted again otherwise", `  ajar policy confirm web1`, cobra.ExactArgs(1), a.confirmGuards))
+	var g guardFlags
+	c := command("confirm TARGET", "keep the new guards of a machine, which would be lifted again otherwise", `  ajar policy confirm web1
+  ajar policy confirm web1 --no-wait`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error { return a.confirmGuards(ctx, args, g) })
+	c.Long = `Keeps the new guards of a machine. Its host lifts them by itself unless it hears of this in time.
+
+` + guardsWaited
+	g.add(c)
+	return a.completeTargets(c)
 }
 
-func (a *app) confirmGuards(ctx context.Context, args []string) error {
+func (a *app) confirmGuards(ctx context.Context, args []string, g guardFlags) error {
 	c, _, err := a.client()
 	if err != nil {
 		return err
@@ -97,7 +105,9 @@ func (a *app) confirmGuards(ctx context.Context, args []string) error {
 	if err := c.ConfirmGuards(ctx, t.ID); err != nil {
 		return err
 	}
-	return a.done(map[string]any{"target": t.ID}, "the guards of %s are confirmed", t.ID.Name())
+	a.told("the guards of %s are confirmed", t.ID.Name())
+	_, err = a.awaitGuards(ctx, c, []ajar.ID{t.ID}, g)
+	return errors.Join(a.show(map[string]any{"target": t.ID}, nil), err)
 }
 
 // policyID is where a policy is kept. name may be its whole ID.

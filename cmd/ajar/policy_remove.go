@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -37,10 +38,13 @@ func policyRemoveCmd(a *app) *cobra.Command {
 	})
 	c.Long = `Removes a policy, or takes a machine or some of its ports out of one; a policy that is left without machines goes.
 Leases under what is removed end. Unless the policy says "unguard: keep", ports that no policy names any longer are
-open to everybody again: that is shown first and needs a yes.`
+open to everybody again: that is shown first and needs a yes.
+
+` + guardsWaited
 	c.Flags().StringSliceVarP(&ports, "port", "p", nil, "only this port; may be repeated")
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "show what would change and change nothing")
 	c.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	f.guards.add(c)
 	return a.completeTargets(c)
 }
 
@@ -88,5 +92,7 @@ func (a *app) deletePolicy(ctx context.Context, c *client.Client, p client.Polic
 	if _, err := c.DeletePolicy(ctx, p.ID); err != nil {
 		return err
 	}
-	return a.done(changes, "policy %s is removed", p.ID)
+	a.told("policy %s is removed", p.ID)
+	_, err = a.awaitGuards(ctx, c, touched(changes), f.guards)
+	return errors.Join(a.show(changes, nil), err)
 }

@@ -26,6 +26,7 @@ type policyFlags struct {
 	name             string
 	yes, force, dry  bool
 	confirm          span
+	guards           guardFlags
 	changed          func(string) bool
 }
 
@@ -35,11 +36,13 @@ func policySetCmd(a *app) *cobra.Command {
   ajar policy set web1 --port 22 --source 203.0.113.0/24 --max 1h
   ajar policy set web1 --port 22 --confirm-within 5m          # then: ajar policy confirm web1
   ajar policy set -f prod.yaml --dry-run
-  ajar policy set -f - --yes < prod.yaml`, cobra.MaximumNArgs(1), nil)
+  ajar policy set -f - --yes --timeout 2m < prod.yaml`, cobra.MaximumNArgs(1), nil)
 	c.Long = `Makes or changes a policy. With TARGET, the named ports of that machine are set in its policy and everything else stays;
 with -f, the policies are as the file says. First it shows what changes: which ports are guarded and which are open
 again, which leases end, and which live connections would be cut. It asks for a yes when a guard is lifted or a
 connection would be cut.
+
+` + guardsWaited + `
 
 ` + policyFileHelp
 	fl := c.Flags()
@@ -59,6 +62,7 @@ connection would be cut.
 	fl.BoolVar(&f.force, "force", false, "guard even the plane's own ports")
 	fl.BoolVar(&f.dry, "dry-run", false, "show what would change and change nothing")
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	f.guards.add(c)
 	f.changed = fl.Changed
 	c.RunE = func(cmd *cobra.Command, args []string) error { return a.policySet(cmd.Context(), args, f) }
 	return a.completeTargets(c)
@@ -113,14 +117,33 @@ func (a *app) putPolicies(ctx context.Context, c *client.Client, want []client.P
 		}
 		put = append(put, p)
 	}
+	for _, p := range put {
+		a.told("policy %s is set", p.ID)
+	}
 	for _, ch := range changes {
 		a.sayConfirm(ctx, c, ch.WhatIf)
 	}
-	return a.show(put, func(w io.Writer) {
-		for _, p := range put {
-			fmt.Fprintf(w, "policy %s is set\n", p.ID)
+	states, err := a.awaitGuards(ctx, c, touched(changes), f.guards)
+	return errors.Join(a.show(withHosts(put, states), nil), err)
+}
+
+// policyOnHosts is a policy with how its machines stood to it in the end.
+type policyOnHosts struct {
+	client.Policy
+	Hosts []reached `json:"hosts,omitempty"`
+}
+
+func withHosts(put []client.Policy, states []reached) []policyOnHosts {
+	all := make([]policyOnHosts, len(put))
+	for i, p := range put {
+		all[i].Policy = p
+		for _, r := range states {
+			if slices.ContainsFunc(p.Properties.Machines, func(m client.MachinePolicy) bool { return m.ID.Equal(r.Target) }) {
+				all[i].Hosts = append(all[i].Hosts, r)
+			}
 		}
-	})
+	}
+	return all
 }
 
 // sayConfirm tells which new guards are lifted again unless they are confirmed, because of --confirm-within or because

@@ -60,7 +60,7 @@ func (k principalKind) showCmd(a *app) *cobra.Command {
 			if k.kind == ajar.Group {
 				rows = append(rows, []string{"members", members(p)})
 			}
-			table(w, nil, rows, func(r []string) []string { return r })
+			table(w, 0, nil, rows, func(r []string) []string { return r })
 		})
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,8 +28,11 @@ func requestsCmd(a *app) *cobra.Command {
 func requestsListCmd(a *app) *cobra.Command {
 	var q client.RequestQuery
 	var state, scope string
+	var watch bool
+	var n limit
 	c := command("list", "requests, newest first", `  ajar requests list
-  ajar requests list --state pending -o json`, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+  ajar requests list --state pending --watch     # whoever approves
+  ajar requests list --mine --limit 10 -o csv`, cobra.NoArgs, func(ctx context.Context, _ []string) error {
 		for _, s := range ajar.RequestStates {
 			if strings.EqualFold(string(s), state) {
 				q.State = s
@@ -36,25 +41,55 @@ func requestsListCmd(a *app) *cobra.Command {
 		if state != "" && q.State == "" {
 			return usage("there is no state %q; states are %s", state, strings.ToLower(join(ajar.RequestStates, "")))
 		}
+		most, err := n.most(a)
+		if err != nil {
+			return err
+		}
+		q.Page = page(most)
 		c, _, err := a.client()
 		if err != nil {
 			return err
 		}
-		if q.Scope, err = scopeOf(ctx, c, scope); err != nil {
-			return err
-		}
-		all, err := client.Collect(c.Requests(ctx, q))
+		at, err := scopeOf(ctx, c, scope)
 		if err != nil {
 			return err
 		}
-		return list(a, all, "there are no such requests", []string{"REQUEST", "WHO", "WHAT", "STATE", "ASKED", "REASON"}, func(r client.Request) []string {
-			return []string{tail(r.ID), r.Name, asked(r), lowerFirst(string(r.State)), a.when(r.Created), r.Justification}
+		if !at.IsMachine() {
+			q.Scope = at // requests lie below policies, which name machines
+		}
+		return a.watching(ctx, watch, func(ctx context.Context) error {
+			all, more, err := some(about(c.Requests(ctx, q), at), most)
+			if err != nil {
+				return err
+			}
+			err = list(a, all, "there are no such requests", []string{"REQUEST", "WHO", "WHAT", "STATE", "ASKED", "REASON"}, func(r client.Request) []string {
+				return []string{a.id(string(r.ID)), r.Name, asked(r), lowerFirst(string(r.State)), a.when(r.Created), r.Justification}
+			})
+			a.cutOff(more, most)
+			return err
 		})
 	})
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "keep showing it, until Ctrl-C")
+	n.add(c, usualRows)
 	c.Flags().StringVar(&state, "state", "", "pending, approved, denied, withdrawn or lapsed")
 	c.Flags().BoolVar(&q.Mine, "mine", false, "only your own")
-	c.Flags().StringVar(&scope, "scope", "", "only at or below this ID")
+	c.Flags().StringVar(&scope, "scope", "", "only of a machine, or at or below this ID")
 	return c
+}
+
+// about leaves out requests that do not ask for a machine.
+func about(seq iter.Seq2[client.Request, error], at ajar.ID) iter.Seq2[client.Request, error] {
+	if !at.IsMachine() {
+		return seq
+	}
+	return func(yield func(client.Request, error) bool) {
+		for r, err := range seq {
+			asks := slices.ContainsFunc(r.Asks, func(x client.RequestedPort) bool { return x.Target.Equal(at) })
+			if (err != nil || asks) && !yield(r, err) {
+				return
+			}
+		}
+	}
 }
 
 // asked is what a request asks for, in short.
@@ -119,7 +154,7 @@ func (a *app) showRequest(w io.Writer, r client.Request) {
 	for _, l := range r.Leases {
 		add("lease", fmt.Sprintf("%s %s on %s, %s, ends %s", tail(l.ID), port(l.Number, l.Protocol), l.Target.Name(), a.leaseState(l), a.when(l.End)))
 	}
-	table(w, nil, rows, func(r []string) []string { return r })
+	table(w, 0, nil, rows, func(r []string) []string { return r })
 }
 
 func decideCmd(a *app, verb, short string, do func(*client.Client, context.Context, ajar.RequestID, string) (client.Request, error)) *cobra.Command {

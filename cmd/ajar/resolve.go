@@ -125,6 +125,8 @@ func single[T any](found []T, what, name, advice string, id func(T) string) (T, 
 	return zero, exits(exitUsage, hint(fmt.Errorf("%q may be any of:\n  %s", name, strings.Join(slices.Compact(ids), "\n  ")), "name it by its group and name (group/name) or its whole id"))
 }
 
+func sameName(s, t string) bool { return strings.EqualFold(s, t) }
+
 // scopeOf reads a scope: an ID, "/" for everything, or the name of a machine, whose ID it then is.
 func scopeOf(ctx context.Context, c *client.Client, s string) (ajar.ID, error) {
 	if s == "" || strings.HasPrefix(s, "/") {

@@ -100,7 +100,7 @@ func scriptAs(ts *testscript.TestScript, _ bool, args []string) {
 	r.config(r.t, ts.Getenv("AJAR_CONFIG"), args[0])
 }
 
-// host NAME unreachable | reachable | refused ADDRESS PORT | connection REMOTE PORT | listener PORT PROCESS.
+// host NAME unreachable | reachable | hangs | answers | refused ADDRESS PORT | connection REMOTE PORT | listener PORT PROCESS.
 func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
 	r := rigOf(ts)
 	id := ajartest.Endpoint(ajartest.MachineID(args[0]))
@@ -115,6 +115,8 @@ func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
 		up := args[1] == "reachable"
 		h.Set(func(h *fake.Host) { h.Fault.Unreachable = !up })
 		r.Until(func() bool { return ajartest.Get[ajar.Endpoint](r.Plane, string(id)).Connected == up })
+	case "hangs", "answers":
+		h.Set(func(h *fake.Host) { h.Fault.Hang = args[1] == "hangs" })
 	case "refused":
 		src := netip.MustParseAddr(args[2])
 		h.Say(ajar.Report{Status: &ajar.HostStatus{Version: "1", Refused: []ajar.Refusal{{Source: src, Port: num(3), At: r.Now()}}}})

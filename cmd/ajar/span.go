@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ajar-access/ajar"
 )
 
@@ -95,6 +97,64 @@ func (s *span) Set(v string) (err error) {
 }
 
 func (*span) Type() string { return "duration" }
+
+// ago is a flag that holds a point in the past: a time, a day, or how long ago.
+type ago struct {
+	t   time.Time
+	now ajar.Clock
+}
+
+func (g *ago) String() string {
+	if g.t.IsZero() {
+		return ""
+	}
+	return g.t.Format(time.RFC3339)
+}
+
+func (g *ago) Set(v string) error {
+	now := g.now()
+	if d, err := parseSpan(v); err == nil {
+		g.t = now.Add(-d)
+		return nil
+	}
+	if t, err := time.ParseInLocation("2006-01-02", v, now.Location()); err == nil {
+		g.t = t
+		return nil
+	}
+	if t, err := time.ParseInLocation("2006-01", v, now.Location()); err == nil {
+		g.t = t
+		return nil
+	}
+	t, err := parseUntil(v, now)
+	if err != nil {
+		return fmt.Errorf("%.60q is neither how long ago, such as 2d, nor a time such as 2006-01-02 or 2006-01-02T15:04:05Z", v)
+	}
+	if t.After(now) && !strings.ContainsAny(v, "-T") {
+		t = t.AddDate(0, 0, -1) // a time of day is the last one
+	}
+	g.t = t
+	return nil
+}
+
+func (*ago) Type() string { return "time" }
+
+// period is from one moment on and before another, as flags say it.
+type period struct{ since, until ago }
+
+func (p *period) add(a *app, c *cobra.Command) {
+	p.since.now, p.until.now = a.now, a.now
+	c.Flags().Var(&p.since, "since", "from then on: 2d for two days ago, 2006-01 for a month's beginning, 2006-01-02, 15:04 or a time in full")
+	c.Flags().Var(&p.until, "until", "before then, written likewise")
+}
+
+func (p *period) set() bool { return !p.since.t.IsZero() || !p.until.t.IsZero() }
+
+func (p *period) check() error {
+	if !p.since.t.IsZero() && !p.until.t.IsZero() && !p.since.t.Before(p.until.t) {
+		return usage("--until is not after --since")
+	}
+	return nil
+}
 
 // until is a flag that holds a point in time.
 type until struct {

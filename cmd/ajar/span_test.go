@@ -104,3 +104,27 @@ func FuzzPort(f *testing.F) {
 		}
 	})
 }
+
+func TestAgo(t *testing.T) {
+	now := time.Date(2026, 11, 20, 14, 30, 0, 0, time.UTC)
+	for s, want := range map[string]time.Time{
+		"2d":                   now.Add(-48 * time.Hour),
+		"2026-10":              time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC),
+		"2026-10-05":           time.Date(2026, 10, 5, 0, 0, 0, 0, time.UTC),
+		"2026-10-05 08:00":     time.Date(2026, 10, 5, 8, 0, 0, 0, time.UTC),
+		"2026-10-05T08:00:00Z": time.Date(2026, 10, 5, 8, 0, 0, 0, time.UTC),
+		"13:00":                time.Date(2026, 11, 20, 13, 0, 0, 0, time.UTC),
+		"17:00":                time.Date(2026, 11, 19, 17, 0, 0, 0, time.UTC),
+	} {
+		g := ago{now: func() time.Time { return now }}
+		if err := g.Set(s); err != nil || !g.t.Equal(want) {
+			t.Errorf("%s is %s, %v; want %s", s, g.t, err, want)
+		}
+	}
+	for _, s := range []string{"", "yesterday", "2026-13", "0"} {
+		g := ago{now: func() time.Time { return now }}
+		if err := g.Set(s); err == nil {
+			t.Errorf("%q was taken for %s", s, g.t)
+		}
+	}
+}

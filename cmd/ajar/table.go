@@ -1,12 +1,18 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
+	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/ajar-access/ajar"
 )
@@ -30,36 +36,199 @@ func (a *app) done(v any, format string, args ...any) error {
 	return a.show(v, func(w io.Writer) { fmt.Fprintf(w, format+"\n", args...) })
 }
 
+// told tells a person at once of what is done, before a longer wait; programs read of it in the end.
+func (a *app) told(format string, args ...any) {
+	if a.output == "table" {
+		fmt.Fprintf(a.out, format+"\n", args...)
+	}
+}
+
 // list writes rows under headings, or says that there are none.
 func list[T any](a *app, all []T, none string, heads []string, row func(T) []string) error {
 	if all == nil {
 		all = []T{}
+	}
+	if a.csv() {
+		return writeCSV(a.out, heads, all, row)
 	}
 	return a.show(all, func(w io.Writer) {
 		if len(all) == 0 {
 			a.say("%s", none)
 			return
 		}
-		table(w, heads, all, row)
+		table(w, a.width(), heads, all, row)
 	})
 }
 
-// table writes rows under headings.
-func table[T any](w io.Writer, heads []string, all []T, row func(T) []string) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	line := func(cells []string) {
-		for i, c := range cells {
-			cells[i] = plain(c)
-		}
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+// csv reports whether rows are written for a spreadsheet: there, times and IDs are whole.
+func (a *app) csv() bool { return a.output == "csv" }
+
+// width is how many characters a line of the terminal has; 0 = no end.
+func (a *app) width() int {
+	if a.columns > 0 {
+		return a.columns
 	}
+	return a.lineOf(a.out)
+}
+
+func (a *app) lineOf(out io.Writer) int {
+	f, ok := out.(*os.File)
+	if !ok || !terminal(f) {
+		return 0
+	}
+	n, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+const (
+	gap      = 2  // between columns
+	narrowed = 14 // no column is made narrower than this
+)
+
+// table writes rows under headings. What does not fit into width is cut from the widest columns.
+func table[T any](w io.Writer, width int, heads []string, all []T, row func(T) []string) {
+	var lines [][]string
 	if heads != nil {
-		line(heads)
+		lines = append(lines, heads)
 	}
 	for _, v := range all {
-		line(row(v))
+		lines = append(lines, row(v))
 	}
-	t.Flush()
+	var wide []int
+	for _, cells := range lines {
+		for i, c := range cells {
+			cells[i] = plain(c)
+			if i == len(wide) {
+				wide = append(wide, 0)
+			}
+			wide[i] = max(wide[i], utf8.RuneCountInString(cells[i]))
+		}
+	}
+	fit(wide, width)
+	var b strings.Builder
+	for _, cells := range lines {
+		at := 0 // where the line is, and where it should be
+		to := 0
+		for i, c := range cells {
+			if c != "" {
+				c = cut(c, wide[i])
+				b.WriteString(strings.Repeat(" ", to-at))
+				b.WriteString(c)
+				at = to + utf8.RuneCountInString(c)
+			}
+			to += wide[i] + gap
+		}
+		b.WriteByte('\n')
+	}
+	io.WriteString(w, b.String())
+}
+
+// fit narrows the widest columns until a line is no longer than width, as far as that goes.
+func fit(wide []int, width int) {
+	if width <= 0 {
+		return
+	}
+	for {
+		sum, widest := gap*(len(wide)-1), 0
+		for i, n := range wide {
+			sum += n
+			if n > wide[widest] {
+				widest = i
+			}
+		}
+		if sum <= width || len(wide) == 0 || wide[widest] <= narrowed {
+			return
+		}
+		wide[widest] = max(narrowed, wide[widest]-(sum-width))
+	}
+}
+
+// cut is s in at most n characters.
+func cut(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// writeCSV writes rows for spreadsheets, which take a cell that begins like a formula for one.
+func writeCSV[T any](w io.Writer, heads []string, all []T, row func(T) []string) error {
+	out := csv.NewWriter(w)
+	line := make([]string, len(heads))
+	for i, h := range heads {
+		line[i] = strings.ReplaceAll(strings.ToLower(h), " ", "_")
+	}
+	_ = out.Write(line) // Error below has it
+	for _, v := range all {
+		cells := row(v)
+		for i, c := range cells {
+			c = plain(c)
+			if c == "-" {
+				c = ""
+			} else if c != "" && strings.ContainsRune("=+-@", rune(c[0])) {
+				c = "'" + c
+			}
+			cells[i] = c
+		}
+		_ = out.Write(cells)
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// some reads the first most entries of a list, or all of it if most is 0, and whether there are more.
+func some[T any](seq iter.Seq2[T, error], most int) (all []T, more bool, _ error) {
+	for v, err := range seq {
+		if err != nil {
+			return nil, false, err
+		}
+		if most > 0 && len(all) == most {
+			return all, true, nil
+		}
+		all = append(all, v)
+	}
+	return all, false, nil
+}
+
+// limit is how much of a list is shown: what somebody said, or what a person can take in at once.
+type limit struct {
+	n    int
+	said func() bool
+}
+
+func (l *limit) add(c *cobra.Command, usual int) {
+	c.Flags().IntVarP(&l.n, "limit", "n", usual, "at most so many, the newest; 0 shows all")
+	f := c.Flags().Lookup("limit")
+	l.said = func() bool { return f.Changed }
+}
+
+// most is the limit. Programs get everything unless they said how much.
+func (l *limit) most(a *app) (int, error) {
+	switch {
+	case l.n < 0:
+		return 0, usage("--limit cannot be negative")
+	case !l.said() && a.output != "table":
+		return 0, nil
+	}
+	return l.n, nil
+}
+
+// page is what to ask the plane for at once.
+func page(most int) int {
+	if most <= 0 {
+		return 0
+	}
+	return min(most+1, 1000)
+}
+
+// cutOff says that a list goes on.
+func (a *app) cutOff(more bool, most int) {
+	if more {
+		a.say("the newest %d; there are more: --limit 0 shows all", most)
+	}
 }
 
 // plain keeps what somebody else wrote from moving the cursor, colouring the screen or breaking the table.
@@ -77,6 +246,9 @@ func (a *app) when(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
+	if a.csv() {
+		return t.UTC().Format(time.RFC3339)
+	}
 	rel := relative(t.Sub(a.now()))
 	if a.utc {
 		return t.UTC().Format("2006-01-02 15:04:05Z") + " (" + rel + ")"
@@ -86,6 +258,9 @@ func (a *app) when(t time.Time) string {
 
 // clock shows a time by the clock on the wall, and in full with --utc or when it is not today.
 func (a *app) clock(t time.Time) string {
+	if a.csv() {
+		return t.UTC().Format(time.RFC3339)
+	}
 	if a.utc {
 		return t.UTC().Format("2006-01-02 15:04:05Z")
 	}
@@ -137,6 +312,22 @@ func iso(s string) string {
 		return short(d)
 	}
 	return s
+}
+
+// id shows a GUID: its end to people, the whole to programs.
+func (a *app) id(guid string) string {
+	if a.csv() {
+		return guid
+	}
+	return tail(guid)
+}
+
+// name shows a thing's ID: its name to people, the whole to programs.
+func (a *app) name(id ajar.ID) string {
+	if a.csv() {
+		return string(id)
+	}
+	return id.Name()
 }
 
 // tail is the end of a GUID: enough to tell a few apart, and to type. Their beginnings are times, and alike.

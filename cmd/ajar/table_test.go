@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 // What other people wrote, such as a reason, does not get to steer the reader's terminal.
 func TestForeignTextCannotSteerTheTerminal(t *testing.T) {
 	var b bytes.Buffer
-	table(&b, []string{"A", "B"}, []string{"\x1b[31mred\x07\u202egnp.exe", "two\nlines\tand a tab"}, func(s string) []string { return []string{s, "x"} })
+	table(&b, 0, []string{"A", "B"}, []string{"\x1b[31mred\x07\u202egnp.exe", "two\nlines\tand a tab"}, func(s string) []string { return []string{s, "x"} })
 	if strings.ContainsAny(b.String(), "\x1b\x07\u202e\t") || strings.Count(b.String(), "\n") != 3 {
 		t.Errorf("%q", b.String())
 	}
@@ -43,5 +44,48 @@ func TestLeaseThatSessionsOutliveSaysSo(t *testing.T) {
 	l.Outlived.Live = 0
 	if got := a.leaseState(l); got != "closing (expired)" || outliving(l) {
 		t.Error(got)
+	}
+}
+
+func TestTableFitsTheTerminal(t *testing.T) {
+	var b bytes.Buffer
+	rows := [][]string{{"vm1", strings.Repeat("a long story ", 20), ""}, {"ünïcode-machine", "short", "x"}}
+	table(&b, 60, []string{"NAME", "STORY", "LAST"}, rows, func(r []string) []string { return r })
+	for line := range strings.Lines(b.String()) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 60 || strings.HasSuffix(line, " \n") {
+			t.Errorf("%d characters: %q", n, line)
+		}
+	}
+	if lines := strings.Split(b.String(), "\n"); !strings.Contains(lines[1], "…") || strings.Index(lines[0], "STORY") != strings.Index(lines[1], "a long") {
+		t.Error(b.String())
+	}
+	b.Reset()
+	table(&b, 10, []string{"A", "B"}, [][]string{{"short", "words"}}, func(r []string) []string { return r })
+	if !strings.Contains(b.String(), "words") {
+		t.Errorf("what is short anyhow is cut: %q", b.String())
+	}
+}
+
+// What is watched is drawn again until somebody ends it; a plane that is away for a while ends nothing.
+func TestWatch(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{out: &out, err: &out, output: "table", now: time.Now}
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	err := a.redraw(ctx, time.Millisecond, func(context.Context) error {
+		switch n++; n {
+		case 2:
+			return ajar.Errorf(ajar.Unavailable, "The plane is away")
+		case 4:
+			cancel()
+		}
+		a.say("drawing %d", n)
+		return nil
+	})
+	if err != nil || !strings.Contains(out.String(), "drawing 1") || !strings.Contains(out.String(), "the plane is away; trying on") || !strings.Contains(out.String(), "drawing 3") {
+		t.Errorf("%v: %q", err, out.String())
+	}
+	if err := a.redraw(t.Context(), time.Millisecond, func(context.Context) error { return ajar.Errorf(ajar.Forbidden, "no") }); ajar.KindOf(err) != ajar.Forbidden {
+		t.Error(err)
 	}
 }

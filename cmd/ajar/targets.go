@@ -29,7 +29,7 @@ func targetsCmd(a *app) *cobra.Command {
 			return err
 		}
 		return list(a, all, "there are no machines that you may see", []string{"NAME", "GROUP", "ADDRESS", "HOST", "PORTS", "ORIGIN"}, func(t client.Target) []string {
-			return []string{t.ID.Name(), t.ID.ResourceGroup(), addressOf(t), a.hostState(t.Host), offered(t), a.origin(t)}
+			return []string{t.ID.Name(), t.ID.ResourceGroup(), addressOf(t), a.hostOf(t), offered(t), a.origin(t)}
 		})
 	})
 	c.Flags().StringVar(&scope, "scope", "", "only machines at or below this ID")
@@ -44,11 +44,20 @@ func addressOf(t client.Target) string {
 	return t.Addresses[0].String()
 }
 
+// hostOf says how a machine's host is, as far as the caller may see it.
+func (a *app) hostOf(t client.Target) string {
+	switch {
+	case t.Host != nil:
+		return a.hostState(t.Host)
+	case t.Joined:
+		return "joined"
+	}
+	return "not joined"
+}
+
 // hostState says in a few words whether a host can be told anything.
 func (a *app) hostState(h *client.HostState) string {
 	switch {
-	case h == nil:
-		return "not joined"
 	case h.Connected:
 		return "connected"
 	case h.Since.IsZero():
@@ -98,7 +107,7 @@ func targetShowCmd(a *app) *cobra.Command {
 		return a.show(t, func(w io.Writer) {
 			rows := [][]string{
 				{"id", string(t.ID)}, {"location", t.Location}, {"os", t.OS}, {"addresses", addresses(t)}, {"login", t.Login},
-				{"host", a.hostState(t.Host)}, {"ports", offered(t)}, {"origin", a.origin(t)},
+				{"host", a.hostOf(t)}, {"ports", offered(t)}, {"origin", a.origin(t)},
 			}
 			for _, name := range slices.Sorted(maps.Keys(t.Tags)) {
 				rows = append(rows, []string{"tag " + name, t.Tags[name]})
@@ -120,7 +129,7 @@ func targetShowCmd(a *app) *cobra.Command {
 					rows = append(rows, []string{"refused", fmt.Sprintf("%s on %s, %s", r.Source, port(r.Number, r.Protocol), a.when(r.At))})
 				}
 			}
-			table(w, nil, rows, func(r []string) []string { return r })
+			table(w, 0, nil, rows, func(r []string) []string { return r })
 		})
 	}))
 }

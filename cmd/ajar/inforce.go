@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/client"
+)
+
+// guardFlags say whether to wait until firewalls have what they are to guard.
+type guardFlags struct {
+	noWait  bool
+	timeout span
+}
+
+func (g *guardFlags) add(c *cobra.Command) {
+	g.timeout.d = 30 * time.Second
+	c.Flags().BoolVar(&g.noWait, "no-wait", false, "do not wait until the hosts were seen to have it")
+	c.Flags().Var(&g.timeout, "timeout", "how long to wait")
+}
+
+const guardsWaited = `It waits until each machine's firewall was seen to have it, and names the machines that cannot be told now: these get
+it when they reconnect or join. If there are hosts that were not seen to have it, it exits with 5; all else is done.`
+
+// reached is how one machine stands to what it is to guard, for programs.
+type reached struct {
+	Target ajar.ID   `json:"target"`
+	State  string    `json:"state"` // inForce, pending, unreachable, notJoined or unknown
+	Since  time.Time `json:"since,omitzero"`
+}
+
+func reachedOf(f client.InForce) reached {
+	switch {
+	case f.Done():
+		return reached{Target: f.Target, State: "inForce"}
+	case !f.Joined:
+		return reached{Target: f.Target, State: "notJoined"}
+	case f.Host == nil:
+		return reached{Target: f.Target, State: "unknown"}
+	case f.Host.Connected:
+		return reached{Target: f.Target, State: "pending"}
+	}
+	return reached{Target: f.Target, State: "unreachable", Since: f.Host.Since}
+}
+
+// namedSingly is up to how many machines are told of one by one.
+const namedSingly = 40
+
+// awaitGuards waits until machines were seen to have what they are to guard, and tells of each as it comes. The error
+// says which were not; with a plane that cannot tell there is none.
+func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets []ajar.ID, g guardFlags) ([]reached, error) {
+	if g.noWait || len(targets) == 0 {
+		return nil, nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, g.timeout.d)
+	defer cancel()
+	began, have := a.now(), 0
+	all, err := c.AwaitInForce(waiting, targets, func(f client.InForce) {
+		have++
+		if len(targets) <= namedSingly {
+			a.say("  %-12s in force after %s", f.Target.Name(), elapsed(a.now().Sub(began)))
+		} else if have%100 == 0 {
+			a.say("  in force on %d of %d machines after %s", have, len(targets), elapsed(a.now().Sub(began)))
+		}
+	})
+	switch {
+	case ctx.Err() != nil:
+		a.say("it is set, and comes into force without you; to look: ajar hosts list")
+		return nil, context.Canceled
+	case ajar.KindOf(err) == ajar.NotFound && errors.As(err, new(*client.Error)):
+		return nil, nil // a plane from before it could tell
+	case err != nil && !errors.Is(err, context.DeadlineExceeded):
+		return nil, err
+	}
+	states := make([]reached, len(all))
+	for i, f := range all {
+		states[i] = reachedOf(f)
+	}
+	if len(targets) > namedSingly {
+		a.say("  in force on %d of %d machines after %s", have, len(targets), elapsed(a.now().Sub(began)))
+	}
+	return states, a.unreached(states, g.timeout.d)
+}
+
+// elapsed is a time that somebody waited, as exact as it matters.
+func elapsed(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return max(d, time.Millisecond).Round(time.Millisecond).String()
+	case d < 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return short(d)
+}
+
+// unreached tells of the machines that were not seen to have it, and is an error if there are hosts among them.
+func (a *app) unreached(states []reached, waited time.Duration) error {
+	by := map[string][]string{}
+	for _, r := range states {
+		name := r.Target.Name()
+		if r.State == "unreachable" && !r.Since.IsZero() {
+			name += " (since " + a.clock(r.Since) + ", " + relative(r.Since.Sub(a.now())) + ")"
+		}
+		by[r.State] = append(by[r.State], name)
+	}
+	if names := by["notJoined"]; names != nil {
+		a.say("no host has joined yet as %s; it guards when it joins: ajar hosts add NAME", few(names))
+	}
+	if names := by["unknown"]; names != nil {
+		a.say("you may not read the hosts of %s, and so not see when it is in force there", few(names))
+	}
+	var why string
+	if names := by["unreachable"]; names != nil {
+		why = "not connected: " + few(names)
+	}
+	if names := by["pending"]; names != nil {
+		if why != "" {
+			why += "; "
+		}
+		why += fmt.Sprintf("not seen to have it after %s: %s", elapsed(waited), few(names))
+	}
+	if why == "" {
+		return nil
+	}
+	return exits(exitUnavailable, hint(fmt.Errorf("it is set, but not yet in force everywhere; %s", why),
+		"it comes into force when they reconnect; to look: ajar hosts list"))
+}
+
+// few names some of many.
+func few(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return join(names, "")
+	}
+	return join(names[:most], "") + fmt.Sprintf(" and %d more", len(names)-most)
+}
+
+// touched lists the machines that policies name, and those whose ports a change would guard, keep or lift.
+func touched(changes []change) (all []ajar.ID) {
+	add := func(id ajar.ID) {
+		if !slices.ContainsFunc(all, id.Equal) {
+			all = append(all, id)
+		}
+	}
+	for _, ch := range changes {
+		for _, m := range ch.policy.Properties.Machines {
+			add(m.ID)
+		}
+		for _, part := range [][]client.GuardChange{ch.WhatIf.Guard, ch.WhatIf.Lift, ch.WhatIf.Keep} {
+			for _, g := range part {
+				add(g.Target)
+			}
+		}
+	}
+	return all
+}

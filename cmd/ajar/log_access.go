@@ -1,0 +1,100 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ajar-access/ajar/client"
+)
+
+func logAccessCmd(a *app) *cobra.Command {
+	f := leasesFlags{everyone: true, all: true}
+	var who string
+	c := command("access [TARGET]", "who had access to what and when, why, and who approved it", `  ajar log access
+  ajar log access web1 --since 30d
+  ajar log access --since 2026-10 --until 2026-11 -o csv > october.csv
+  ajar log access --who anna -o json`, cobra.MaximumNArgs(1), func(ctx context.Context, args []string) error {
+		if len(args) == 1 {
+			f.scope = args[0]
+		}
+		return a.access(ctx, f, who)
+	})
+	c.Long = `Lists who was let in where, from which address, from when until when, why they asked, and who approved it; the oldest
+first. What was asked for and not granted is in ajar requests list and ajar log. With -o csv and -o json all of it is
+written, with whole IDs and times in UTC.`
+	c.Flags().StringVar(&f.scope, "scope", "", "only of a machine, or of machines at or below this ID")
+	c.Flags().StringVar(&who, "who", "", "only of this person or service principal")
+	f.limit.add(c, usualRows)
+	f.period.add(a, c)
+	return withCSV(a.completeTargets(c))
+}
+
+func (a *app) access(ctx context.Context, f leasesFlags, who string) error {
+	most, err := f.limit.most(a)
+	if err == nil {
+		err = f.period.check()
+	}
+	if err != nil {
+		return err
+	}
+	c, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	in, err := scopeOf(ctx, c, f.scope)
+	if err != nil {
+		return err
+	}
+	if who, err = callerOf(ctx, c, who); err != nil {
+		return err
+	}
+	all := []client.Lease{}
+	for l, err := range c.Leases(ctx, client.LeaseQuery{Scope: in, Since: f.period.since.t, Before: f.period.until.t, Expand: true}) {
+		if err != nil {
+			return err
+		}
+		if who == "" || sameName(who, l.Name) || sameName(who, string(l.Requester)) {
+			all = append(all, l)
+		}
+	}
+	slices.SortStableFunc(all, func(l, m client.Lease) int { return cmp.Or(l.Start.Compare(m.Start), cmp.Compare(l.ID, m.ID)) })
+	more := most > 0 && len(all) > most
+	if more {
+		all = all[len(all)-most:]
+	}
+	heads := []string{"WHO", "TARGET", "PORT", "FROM", "OPENED", "UNTIL", "STATE", "APPROVED BY", "REASON"}
+	if a.csv() {
+		heads = append(heads, "ASKED FROM", "GRANTED", "GRANTED UNTIL", "POLICY", "REQUEST", "LEASE")
+	}
+	err = list(a, all, "nobody had access that you may see", heads, a.accessRow)
+	a.cutOff(more, most)
+	return err
+}
+
+func (a *app) accessRow(l client.Lease) []string {
+	opened, approved := "never", "nobody had to"
+	if !l.Opened.IsZero() {
+		opened = a.clock(l.Opened)
+	}
+	if a.csv() {
+		approved = ""
+	}
+	var yes []string
+	for _, p := range l.Approvals {
+		if p.Yes {
+			yes = append(yes, or(p.Name, string(p.By)))
+		}
+	}
+	row := []string{l.Name, a.name(l.Target), port(l.Number, l.Protocol), join(l.Sources, "-"), opened, a.clock(leaseEnd(l)), a.leaseState(l), join(yes, approved), l.Justification}
+	if a.csv() {
+		from := ""
+		if l.From.IsValid() {
+			from = l.From.String()
+		}
+		row = append(row, from, a.clock(l.Start), a.clock(l.End), string(l.Policy), string(l.Request), string(l.ID))
+	}
+	return row
+}
