@@ -68,6 +68,11 @@ func (m *Machine) boot(ctx context.Context) error {
 	m.mu.Lock()
 	m.space = s
 	m.mu.Unlock()
+	return m.bootIn(ctx, s)
+}
+
+// bootIn boots the machine in a kernel that has just come up.
+func (m *Machine) bootIn(ctx context.Context, s *Space) error {
 	if m.joined {
 		if err := m.restore(ctx); err != nil {
 			return err
