@@ -191,3 +191,21 @@ func TestClosedLeasesAreInNoTrouble(t *testing.T) {
 		}
 	}
 }
+
+// TestAnOlderReadingChangesNothing: what is known of a lease is never replaced by what was before.
+func TestAnOlderReadingChangesNothing(t *testing.T) {
+	p := newPlan()
+	l := &ajar.Lease{ID: "a", State: ajar.Open, Start: epoch, End: epoch.Add(time.Hour), Flow: ajar.Flow{Port: ajar.Port{Number: 22, Protocol: ajar.TCP}}}
+	l.Rev = 1
+	p.put(l, epoch)
+	if n := len(p.whole(epoch, nil).Allow); n != 1 {
+		t.Fatalf("%d rules, want 1", n)
+	}
+	revoked := *l
+	revoked.Rev, revoked.State, revoked.Reason = 2, ajar.Closing, ajar.Revoked
+	p.put(&revoked, epoch)
+	p.put(l, epoch)
+	if n := len(p.whole(epoch, nil).Allow); n != 0 {
+		t.Error("a revoked lease is live again")
+	}
+}

@@ -356,11 +356,15 @@ func comingAndGoing() []deed {
 		_, err := y.m.AgentExec(ctx, "leave", "--yes")
 		return err
 	}
+	// leaves tries until it works: an agent that starts is not at its door yet.
+	leaves := func(ctx context.Context, y *yard) error {
+		return Await(ctx, bound, func() (bool, error) { err := leave(ctx, y); return err == nil, err })
+	}
 	gone := func(ctx context.Context, y *yard) error {
 		return Await(ctx, bound, func() (bool, error) { err := y.Attacker.Try(y.at(firstPort)); return err == nil, err })
 	}
 	left := func(ctx context.Context, y *yard) error {
-		if err := leave(ctx, y); err != nil {
+		if err := leaves(ctx, y); err != nil {
 			return err
 		}
 		y.m.KillAgent()
@@ -407,7 +411,7 @@ func comingAndGoing() []deed {
 		if y.answered {
 			<-y.m.Agent().done // it is no host any longer
 		}
-		err := Await(ctx, bound, func() (bool, error) { err := leave(ctx, y); return err == nil, err }) // an agent that starts is not at its door yet
+		err := leaves(ctx, y)
 		y.m.KillAgent()
 		y.m.joined = false
 		return err

@@ -402,3 +402,31 @@ func TestDatagramsEndWithTheirLease(t *testing.T) {
 		t.Error("the guest is heard again, once conntrack has forgotten who began")
 	}
 }
+
+// TestHavingBeenCalledLetsNobodyCallBack: from the very port that the host called from a guarded one, to that.
+func TestHavingBeenCalledLetsNobodyCallBack(t *testing.T) {
+	p := newPair(t)
+	called := p.guest.serve("tcp", ap(guest4, 80))
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(50000)})
+	c, err := p.host.dial("tcp", ap(host4, 50000), ap(guest4, 80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := talks(c); err != nil {
+		t.Fatal(err)
+	}
+	c.(*net.TCPConn).SetLinger(0) // it ends with a reset, which leaves nothing behind
+	c.Close()
+	called.Close() // it calls from that port now
+	p.host.forgetConnections()
+	p.host.serve("tcp", ap(host4, 50000))
+	within(t, patience, "a call back", func() bool {
+		c, err := p.guest.dial("tcp", ap(guest4, 80), ap(host4, 50000))
+		if err == nil {
+			c.Close()
+			t.Fatal("it came in")
+		}
+		return errors.Is(err, unix.ECONNREFUSED) // and not because the port is taken
+	})
+}
