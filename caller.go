@@ -145,6 +145,13 @@ type Token struct {
 	Amr        []string  // how
 }
 
+// Tally is what replicas share of failed attempts of one kind. It tells nobody who or where they were.
+type Tally struct {
+	Stamp
+	Key  string
+	Full time.Time // when as many may fail again as ever
+}
+
 // Familiar is an address that somebody signed in from: guesses that others make from there, or elsewhere, do not keep
 // them out.
 type Familiar struct {

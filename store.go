@@ -167,6 +167,7 @@ const (
 	KindFamiliar        DocKind = "familiar"
 	KindSession         DocKind = "session"
 	KindFactor          DocKind = "factor"
+	KindTally           DocKind = "tally"
 )
 
 // RightsKinds are the kinds whose change moves RightsGen. Of principals, groups alone count.
@@ -228,6 +229,9 @@ func (t *Token) Entry() Entry {
 func (f *Familiar) Entry() Entry {
 	return Entry{Kind: KindFamiliar, Key: f.Key, Owner: string(f.Principal), Until: f.Until}
 }
+
+// Entry: until is when it tells nothing any longer.
+func (t *Tally) Entry() Entry { return Entry{Kind: KindTally, Key: t.Key, Until: t.Full} }
 
 // Entry: ref is the lower-case name.
 func (r *RoleDefinition) Entry() Entry {

@@ -30,9 +30,12 @@ func (a *Authn) Confirm(ctx context.Context, who ajar.Caller, secret string) err
 	if secret == "" || len(secret) > maxPassword {
 		return &ajar.Error{Kind: ajar.Invalid, Code: CurrentPasswordRequired, Msg: "give the password that you have now, too (currentPassword)"}
 	}
-	try, wait, tell, muted := a.throttle.begin(id.key(in.Name), in.From, id.before, false, now)
+	try, no, err := a.begin(ctx, id.key(in.Name), in.From, id.before, false, now)
+	if err != nil {
+		return err
+	}
 	if try == nil {
-		return a.throttled(ctx, in, id, wait, tell, muted, now)
+		return a.throttled(ctx, in, id, no, now)
 	}
 	ok, err := a.Hasher.Check(ctx, id.password.Hash, secret)
 	try.end(err == nil && !ok, false)

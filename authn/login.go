@@ -158,9 +158,12 @@ func (a *Authn) Enter(ctx context.Context, in Login, admit func(*ajar.Principal,
 	if err != nil {
 		return nil, err
 	}
-	try, wait, tell, muted := a.throttle.begin(id.key(in.Name), in.From, id.before, in.light(), now)
+	try, no, err := a.begin(ctx, id.key(in.Name), in.From, id.before, in.light(), now)
+	if err != nil {
+		return nil, err
+	}
 	if try == nil {
-		return nil, a.throttled(ctx, in, id, wait, tell, muted, now)
+		return nil, a.throttled(ctx, in, id, no, now)
 	}
 	cred, err := a.prove(ctx, in, id, now)
 	if err != nil && !errors.Is(err, ajar.Unauthenticated) {
@@ -347,14 +350,14 @@ func (a *Authn) refuse(ctx context.Context, in Login, id identity, kind ajar.Kin
 	return ajar.Errorf(kind, "%s", msg)
 }
 
-func (a *Authn) throttled(ctx context.Context, in Login, id identity, wait time.Duration, tell bool, muted int, now time.Time) error {
-	wait = max(time.Second, (wait + time.Second - 1).Truncate(time.Second))
+func (a *Authn) throttled(ctx context.Context, in Login, id identity, no refusal, now time.Time) error {
+	wait := max(time.Second, (no.wait + time.Second - 1).Truncate(time.Second))
 	msg := "too many failed log-ins; wait before the next"
 	err := ajar.Errorf(ajar.TooMany, "%s", msg)
-	if tell {
+	if no.tell {
 		details := map[string]string{"wait": ajar.FormatDuration(wait)}
-		if muted > 0 {
-			details["unrecorded"] = strconv.Itoa(muted)
+		if no.muted > 0 {
+			details["unrecorded"] = strconv.Itoa(no.muted)
 		}
 		err = a.refuse(ctx, in, id, ajar.TooMany, msg, details, now)
 	}

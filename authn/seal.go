@@ -25,6 +25,7 @@ type Vault struct {
 	aead  cipher.AEAD
 	veil  cipher.AEAD
 	place []byte // key of veil's nonces
+	names []byte // key of what hide gives
 }
 
 // NewVault makes a vault whose key-encryption key is kek: 32 bytes, as they are, in hex or in base64.
@@ -49,7 +50,7 @@ func NewVault(store ajar.Store, clock ajar.Clock, kek []byte) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key-encryption key: %w", err)
 	}
-	return &Vault{Store: store, Clock: clock, aead: aead, veil: veil, place: derive(key, "veil nonce")}, nil
+	return &Vault{Store: store, Clock: clock, aead: aead, veil: veil, place: derive(key, "veil nonce"), names: derive(key, "names")}, nil
 }
 
 // derive makes another key of a key, for one purpose.
@@ -75,6 +76,9 @@ func (v *Vault) Unveil(name string, veiled []byte) (text []byte, ok bool) {
 	text, err := v.veil.Open(nil, veiled[:n], veiled[n:], []byte(name))
 	return text, err == nil
 }
+
+// hide gives a name for text that is always the same, and tells nobody what text it was.
+func (v *Vault) hide(text string) string { return hex.EncodeToString(derive(v.names, text)[:16]) }
 
 // NewKEK generates a key-encryption key as text for a file.
 func NewKEK() []byte {

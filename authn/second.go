@@ -180,49 +180,18 @@ func (a *Authn) Second(ctx context.Context, p *ajar.Principal, in Login) (*Secon
 	if err != nil {
 		return nil, err
 	}
-	try, wait, tell, muted := a.throttle.second(string(p.ID), in.From, id.before, now)
+	try, no, err := a.second(ctx, string(p.ID), in.From, id.before, now)
+	if err != nil {
+		return nil, err
+	}
 	if try == nil {
-		return nil, a.throttled(ctx, in, id, wait, tell, muted, now)
+		return nil, a.throttled(ctx, in, id, no, now)
 	}
 	return &Second{try}, nil
 }
 
 // End counts a wrong guess.
 func (s *Second) End(wrong bool) { s.try.end(wrong, false) }
-
-func (t *throttle) second(id string, from netip.Addr, before bool, now time.Time) (a *attempt, wait time.Duration, tell bool, muted int) {
-	key := addressKey(from)
-	a = &attempt{t: t, addr: "a " + key, account: "n2 " + id, pair: "2 " + key + " " + id, now: now}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sweep(now)
-	addr := t.bucket(a.addr, addressRate, now)
-	binding := []*bucket{t.bucket(a.pair, secondPair, now)}
-	if !before {
-		binding = append(binding, addr, t.bucket(a.account, secondAccount, now))
-	}
-	for _, b := range binding {
-		if b.left < 1 {
-			wait = max(wait, time.Duration((1-b.left)*float64(b.limit.every)))
-		}
-	}
-	if t.busy[a.addr] >= maxBusy {
-		wait = max(wait, time.Second)
-	}
-	if wait > 0 {
-		if addr.muted++; now.Sub(addr.told) >= tellEvery {
-			tell, muted = true, addr.muted-1
-			addr.told, addr.muted = now, 0
-		}
-		return nil, wait, tell, muted
-	}
-	for _, b := range binding {
-		b.left--
-		a.taken = append(a.taken, taken{b, 1})
-	}
-	t.busy[a.addr]++
-	return a, 0, false, 0
-}
 
 // Refuse records that somebody known failed to sign in, and gives err.
 func (a *Authn) Refuse(ctx context.Context, p *ajar.Principal, in Login, err error) error {

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"context"
 	"net/netip"
 	"strings"
 	"sync"
@@ -16,16 +17,19 @@ import (
 //
 // So a stranger elsewhere can fill the account's bucket for ever and its owner still gets in; and a noisy neighbour
 // behind the same address translation does not shut out those who were in before. Names that do not exist are treated
-// as if they did. It is kept in memory, on each replica.
+// as if they did. It is kept in memory; what replicas share of it stands in tally.go.
 type throttle struct {
 	mu      sync.Mutex
 	buckets map[string]*bucket
 	known   map[string]time.Time // pair key → last success
 	busy    map[string]int       // attempts under way per address
+	lines   map[string]int       // those that wait for others of their address to end
+	ended   chan struct{}        // closed when an attempt ends
 }
 
 type bucket struct {
 	left  float64
+	out   float64 // taken by attempts under way
 	at    time.Time
 	told  time.Time // when a refusal was last written to the activity log
 	muted int       // refusals since then
@@ -50,6 +54,8 @@ const (
 	tellEvery     = time.Minute
 	maxBuckets    = 1 << 16
 	maxBusy       = 4
+	maxLine       = 32              // of one address
+	longestLine   = 5 * time.Second // then somebody is told to come again
 )
 
 // attempt is one log-in under way. A light one takes nothing until it turns out wrong, so that a program may sign in as
@@ -60,16 +66,26 @@ type attempt struct {
 	pair, addr, account string
 	taken               []taken
 	now                 time.Time
+	tally               func([]taken) // tells other replicas of a wrong one; nil = there are none
 }
 
 // taken is what an attempt took of a bucket, which is less than one where the bucket was empty and did not bind.
 type taken struct {
 	*bucket
-	n float64
+	key string
+	n   float64
+}
+
+// refusal is why an attempt is not let through: how long to wait, and whether to write that down, with how many were
+// not written down before.
+type refusal struct {
+	wait  time.Duration
+	tell  bool
+	muted int
 }
 
 func newThrottle() *throttle {
-	return &throttle{buckets: map[string]*bucket{}, known: map[string]time.Time{}, busy: map[string]int{}}
+	return &throttle{buckets: map[string]*bucket{}, known: map[string]time.Time{}, busy: map[string]int{}, lines: map[string]int{}, ended: make(chan struct{})}
 }
 
 // addressKey is a for throttling: IPv6 by its /64, of which one customer has them all.
@@ -81,61 +97,121 @@ func addressKey(a netip.Addr) string {
 	return a.String()
 }
 
-// begin takes one from each bucket that binds, or answers how long to wait, and whether to write that down (with how
-// many were not written down before). before says that the store knows of a log-in of name from there.
-func (t *throttle) begin(name string, from netip.Addr, before, light bool, now time.Time) (a *attempt, wait time.Duration, tell bool, muted int) {
+// begin takes one from each bucket that binds, or answers how long to wait. before says that the store knows of a log-in
+// of name from there.
+func (t *throttle) begin(ctx context.Context, name string, from netip.Addr, before, light bool, now time.Time) (*attempt, refusal) {
 	name = strings.ToLower(name)
 	if len(name) > 256 {
 		name = name[:256]
 	}
-	a = &attempt{t: t, light: light, addr: "a " + addressKey(from), account: "n " + name, now: now}
+	a := &attempt{t: t, light: light, addr: "a " + addressKey(from), account: "n " + name, now: now}
 	a.pair = "p " + addressKey(from) + " " + name
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sweep(now)
-	pair, addr, account := t.bucket(a.pair, pairRate, now), t.bucket(a.addr, addressRate, now), t.bucket(a.account, accountRate, now)
-	good := before || now.Sub(t.known[a.pair]) < rememberGood
-	binding := []*bucket{pair}
-	if !good {
+	return t.enter(ctx, a, func() (binding, counted []taken) {
+		pair, addr, account := t.of(a.pair, pairRate, now), t.of(a.addr, addressRate, now), t.of(a.account, accountRate, now)
+		binding = []taken{pair}
+		if before || now.Sub(t.known[a.pair]) < rememberGood {
+			return binding, nil
+		}
 		binding = append(binding, addr)
 		if pairRate.burst-pair.left >= freeForNew {
-			binding = append(binding, account)
+			return append(binding, account), nil
+		}
+		return binding, []taken{account} // not bound by it, yet counted
+	})
+}
+
+// second is begin for codes of a second factor.
+func (t *throttle) second(ctx context.Context, id string, from netip.Addr, before bool, now time.Time) (*attempt, refusal) {
+	key := addressKey(from)
+	a := &attempt{t: t, addr: "a " + key, account: "n2 " + id, pair: "2 " + key + " " + id, now: now}
+	return t.enter(ctx, a, func() (binding, counted []taken) {
+		binding = []taken{t.of(a.pair, secondPair, now)}
+		if !before {
+			binding = append(binding, t.of(a.addr, addressRate, now), t.of(a.account, secondAccount, now))
+		}
+		return binding, nil
+	})
+}
+
+// enter lets a through if each bucket that binds has one left. If none has but for attempts that are under way, which may
+// well be right, it waits for their ends first: who signs in five times at once is let in five times.
+func (t *throttle) enter(ctx context.Context, a *attempt, buckets func() (binding, counted []taken)) (*attempt, refusal) {
+	late := time.NewTimer(longestLine)
+	defer late.Stop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for patient := true; ; {
+		t.sweep(a.now)
+		binding, counted := buckets()
+		wait, perhaps := t.judge(a, binding)
+		if wait == 0 {
+			a.take(append(binding, counted...))
+			return a, refusal{}
+		}
+		if !perhaps || !patient || t.lines[a.addr] >= maxLine {
+			return nil, t.refuse(a, wait)
+		}
+		t.lines[a.addr]++
+		ended := t.ended
+		t.mu.Unlock()
+		select {
+		case <-ended:
+		case <-late.C:
+			patient = false
+		case <-ctx.Done():
+			patient = false
+		}
+		t.mu.Lock()
+		if t.lines[a.addr]--; t.lines[a.addr] <= 0 {
+			delete(t.lines, a.addr)
 		}
 	}
+}
+
+// judge says how long a has to wait, and whether that is only until those under way turn out right.
+func (t *throttle) judge(a *attempt, binding []taken) (wait time.Duration, perhaps bool) {
+	perhaps = true
 	for _, b := range binding {
 		if b.left < 1 {
 			wait = max(wait, time.Duration((1-b.left)*float64(b.limit.every)))
+			perhaps = perhaps && b.left+b.out >= 1
 		}
 	}
-	if !light && t.busy[a.addr] >= maxBusy {
+	if !a.light && t.busy[a.addr] >= maxBusy {
 		wait = max(wait, time.Second)
 	}
-	if wait > 0 {
-		if addr.muted++; now.Sub(addr.told) >= tellEvery {
-			tell, muted = true, addr.muted-1
-			addr.told, addr.muted = now, 0
+	return wait, perhaps
+}
+
+func (t *throttle) refuse(a *attempt, wait time.Duration) refusal {
+	r, addr := refusal{wait: wait}, t.bucket(a.addr, addressRate, a.now)
+	if addr.muted++; a.now.Sub(addr.told) >= tellEvery {
+		r.tell, r.muted = true, addr.muted-1
+		addr.told, addr.muted = a.now, 0
+	}
+	return r
+}
+
+// take takes one of each bucket, or what is left of it.
+func (a *attempt) take(buckets []taken) {
+	for _, b := range buckets {
+		if b.n = max(0, min(1, b.left)); a.light {
+			b.n = 0
 		}
-		return nil, wait, tell, muted
+		b.left -= b.n
+		b.out += b.n
+		a.taken = append(a.taken, b)
 	}
-	if !good && len(binding) < 3 {
-		binding = append(binding, account) // not bound by it, yet counted
+	if !a.light {
+		a.t.busy[a.addr]++
 	}
-	for _, b := range binding {
-		n := min(1, b.left)
-		if light {
-			n = 0
-		}
-		b.left -= n
-		a.taken = append(a.taken, taken{b, n})
-	}
-	if !light {
-		t.busy[a.addr]++
-	}
-	return a, 0, false, 0
 }
 
 // end gives back what was taken unless the attempt was a wrong guess; a success is remembered.
 func (a *attempt) end(wrong, success bool) {
+	if wrong && a.tally != nil {
+		a.tally(a.taken) // before anybody else is let through
+	}
 	a.t.mu.Lock()
 	defer a.t.mu.Unlock()
 	if !a.light {
@@ -144,6 +220,7 @@ func (a *attempt) end(wrong, success bool) {
 		}
 	}
 	for _, b := range a.taken {
+		b.out -= b.n
 		switch {
 		case wrong && a.light:
 			b.left -= min(1, b.left)
@@ -154,6 +231,13 @@ func (a *attempt) end(wrong, success bool) {
 	if success && len(a.t.known) < maxBuckets {
 		a.t.known[a.pair] = a.now
 	}
+	close(a.t.ended)
+	a.t.ended = make(chan struct{})
+}
+
+// of is a bucket that can be taken from.
+func (t *throttle) of(key string, r rate, now time.Time) taken {
+	return taken{bucket: t.bucket(key, r, now), key: key}
 }
 
 func (t *throttle) bucket(key string, r rate, now time.Time) *bucket {
@@ -175,7 +259,7 @@ func (t *throttle) sweep(now time.Time) {
 		return
 	}
 	for k, b := range t.buckets {
-		if b.left+float64(now.Sub(b.at))/float64(b.limit.every) >= b.limit.burst {
+		if b.out == 0 && b.left+float64(now.Sub(b.at))/float64(b.limit.every) >= b.limit.burst {
 			delete(t.buckets, k)
 		}
 	}
@@ -200,7 +284,8 @@ type Limit struct {
 }
 
 // Spend takes cost from what address from may do of what, and answers how long to wait where that is used up: then
-// nothing is taken. A cost of 0 only asks. It is counted in memory, on each replica, with the log-ins.
+// nothing is taken. A cost of 0 only asks. It is counted in memory, on each replica by itself, with the log-ins: for what is
+// guessed there is Guess.
 func (a *Authn) Spend(what string, from netip.Addr, l Limit, cost float64) time.Duration {
 	t := a.throttle
 	t.mu.Lock()
@@ -213,13 +298,4 @@ func (a *Authn) Spend(what string, from netip.Addr, l Limit, cost float64) time.
 	}
 	b.left -= min(cost, b.left)
 	return 0
-}
-
-// Refund gives back what Spend took, where it turned out not to count.
-func (a *Authn) Refund(what string, from netip.Addr, l Limit, cost float64) {
-	t := a.throttle
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	b := t.bucket("s "+what+" "+addressKey(from), rate{l.Burst, l.Every}, a.Clock())
-	b.left = min(l.Burst, b.left+cost)
 }

@@ -15,7 +15,7 @@ func TestFloodDoesNotForgetGuessedCodes(t *testing.T) {
 	guesses := 0
 	guess := func(from int) {
 		for i := range 4 * int(secondAccount.burst) {
-			if a, _, _, _ := th.second("anna", address(from+i), false, now); a != nil {
+			if a, _ := th.second(t.Context(), "anna", address(from+i), false, now); a != nil {
 				a.end(true, false)
 				guesses++
 			}
@@ -23,7 +23,7 @@ func TestFloodDoesNotForgetGuessedCodes(t *testing.T) {
 	}
 	guess(0)
 	for i := range maxBuckets {
-		if a, _, _, _ := th.begin(fmt.Sprint(i%1000), address(1000+i), false, false, now); a != nil {
+		if a, _ := th.begin(t.Context(), fmt.Sprint(i%1000), address(1000+i), false, false, now); a != nil {
 			a.end(true, false)
 		}
 	}

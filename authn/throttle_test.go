@@ -116,7 +116,7 @@ func TestAddressesOfOneCustomerAreOne(t *testing.T) {
 func TestThrottleDoesNotGrow(t *testing.T) {
 	th, now := newThrottle(), time.Now()
 	for i := range 3 * maxBuckets {
-		a, _, _, _ := th.begin(fmt.Sprint(i), netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), false, false, now)
+		a, _ := th.begin(t.Context(), fmt.Sprint(i), netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), false, false, now)
 		if a != nil {
 			a.end(true, false)
 		}

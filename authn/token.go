@@ -25,6 +25,8 @@ type Config struct {
 
 	Upstreams []*Upstream // providers whose access tokens are taken, too
 
+	Shared bool // other replicas count wrong guesses, too; takes a Vault
+
 	SecondFactor SecondFactor // when people are asked for more than a password
 	Vault        *Vault       // opens what codes are checked with; needed once somebody has an authenticator app
 }

@@ -160,7 +160,8 @@ func (s *Server) exchangeDevice(ctx context.Context, a *ask) (*tokens, error) {
 	return s.redeem(ctx, a, grant, ajar.GrantAllowed, acr)
 }
 
-// mayPoll notes that a device asks, and reports whether it waited long enough. It is known to this replica alone.
+// mayPoll notes that a device asks, and reports whether it waited long enough. It is known to this
+// replica alone: what is asked too often gets no answer sooner, and to share it each poll would be a write.
 func (s *Server) mayPoll(key string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +196,7 @@ var errNoCode = ajar.Errorf(ajar.NotFound, "there is no such code, or it has exp
 // NotFound if nothing does; TooMany after too many wrong codes from one address or by one person.
 func (s *Server) pendingDevice(ctx context.Context, userCode string, who *session, from netip.Addr) (*deviceView, error) {
 	var g *ajar.Grant
-	err := s.guess(who, from, func() error {
+	err := s.guess(ctx, who, from, func() error {
 		return s.Store.View(ctx, func(tx ajar.Tx) (err error) {
 			g, err = findDevice(tx, userCode, s.Clock())
 			return err
@@ -213,22 +214,16 @@ func (s *Server) pendingDevice(ctx context.Context, userCode string, who *sessio
 
 // guess runs find, and counts it where it finds nothing. It is counted before, and taken back after: however many come at
 // once, no more of them look than may be wrong.
-func (s *Server) guess(who *session, from netip.Addr, find func() error) error {
-	by := "user code " + string(who.Principal)
-	wait := s.Auth.Spend("user code", from, guessRate, 1)
-	if wait == 0 {
-		if wait = s.Auth.Spend(by, netip.Addr{}, guessRate, 1); wait > 0 {
-			s.Auth.Refund("user code", from, guessRate, 1)
-		}
+func (s *Server) guess(ctx context.Context, who *session, from netip.Addr, find func() error) error {
+	end, wait, err := s.Auth.Guess(ctx, "user code", who.Principal, from, guessRate)
+	if err != nil {
+		return err
 	}
 	if wait > 0 {
 		return ajar.Errorf(ajar.TooMany, "too many wrong codes; wait %s", wait.Round(time.Second))
 	}
-	err := find()
-	if !errors.Is(err, ajar.NotFound) {
-		s.Auth.Refund("user code", from, guessRate, 1)
-		s.Auth.Refund(by, netip.Addr{}, guessRate, 1)
-	}
+	err = find()
+	end(errors.Is(err, ajar.NotFound))
 	return err
 }
 
@@ -249,7 +244,7 @@ func findDevice(tx ajar.Tx, userCode string, now time.Time) (*ajar.Grant, error)
 
 // decideDevice lets the device that shows userCode sign in as who, or tells it no.
 func (s *Server) decideDevice(ctx context.Context, userCode string, who *session, from netip.Addr, corr string, allow bool) error {
-	return s.guess(who, from, func() error {
+	return s.guess(ctx, who, from, func() error {
 		return s.Store.Update(ctx, func(tx ajar.Tx) error {
 			if err := still(tx, who); err != nil {
 				return err

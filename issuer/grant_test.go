@@ -324,7 +324,7 @@ func TestUserCodesGuessedAtOnce(t *testing.T) {
 	var wait sync.WaitGroup
 	for range all {
 		wait.Go(func() {
-			err := g.guess(who, somewhere, func() error {
+			err := g.guess(t.Context(), who, somewhere, func() error {
 				come <- true
 				<-stay
 				return nil
@@ -348,7 +348,7 @@ func TestUserCodesGuessedAtOnce(t *testing.T) {
 		t.Errorf("%d looked at once, want %.0f", looked, guessRate.Burst)
 	}
 	for range all {
-		if err := g.guess(who, somewhere, func() error { return nil }); err != nil {
+		if err := g.guess(t.Context(), who, somewhere, func() error { return nil }); err != nil {
 			t.Fatalf("somebody who types no wrong code: %v", err)
 		}
 	}

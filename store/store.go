@@ -75,6 +75,9 @@ func (s *Store) SetSigner(sign func(head []byte) []byte) {
 	s.sign.Store(&sign)
 }
 
+// Shared reports whether other processes can work over the same database.
+func (s *Store) Shared() bool { return s.db.dialect() == postgresDialect }
+
 // Update runs fn behind all other Updates and makes what it did durable, together with those that came in meanwhile.
 // It implements ajar.Store.
 func (s *Store) Update(ctx context.Context, fn func(ajar.Tx) error) error {

@@ -147,7 +147,7 @@ func openPlane(ctx context.Context, c *Config, e env, listeners []netip.AddrPort
 func (p *plane) wire(ctx context.Context) error {
 	p.auth = authn.New(authn.Config{
 		Store: p.changes, Clock: p.clock, TokenFor: p.cfg.TokenLifetime.Duration, Tokens: p.tokens(), Upstreams: p.cfg.bearers(),
-		SecondFactor: p.cfg.SignIn.secondFactor(), Vault: p.vault,
+		SecondFactor: p.cfg.SignIn.secondFactor(), Vault: p.vault, Shared: p.store.Shared(),
 		Proxies: authn.Proxies{Trusted: p.cfg.TrustedProxies, Header: p.cfg.ClientAddressHeader},
 	})
 	p.hosts = newHosts(p)

@@ -18,26 +18,7 @@ import (
 // TestTwoReplicas starts two planes at once over one PostgreSQL: they end with one authority and one administrator; what
 // one hands out or takes back holds on the other; and a port that is asked for on one opens on a host of the other's.
 func TestTwoReplicas(t *testing.T) {
-	dsn, kek := storetest.StartPostgres(t), authn.NewKEK()
-	var planes [2]*program
-	var wg sync.WaitGroup
-	for i, name := range []string{"one", "two"} {
-		m := newMachine(t, "kek: {file: kek}\n")
-		text, err := os.ReadFile(m.conf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conf := strings.NewReplacer("sqlite:ajar.db", dsn, "replica: test", "replica: "+name).Replace(string(text))
-		if err := errors.Join(os.WriteFile(m.conf, []byte(conf), 0o600), os.WriteFile(filepath.Join(m.dir, "kek"), kek, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		wg.Go(func() { planes[i] = m.start() })
-	}
-	wg.Wait()
-	for _, p := range planes {
-		p.ready()
-	}
-	here, there := planes[0], planes[1]
+	here, there := replicas(t)
 	if here.ca != there.ca {
 		t.Fatalf("two authorities: %s and %s", here.ca, there.ca)
 	}
@@ -91,5 +72,50 @@ func TestTwoReplicas(t *testing.T) {
 	}
 	if _, err := alice.Policy(t.Context(), policy); !errors.Is(err, ajar.Forbidden) {
 		t.Errorf("the call after the assignment went: %v", err)
+	}
+}
+
+// replicas are two planes over one PostgreSQL.
+func replicas(t *testing.T) (here, there *program) {
+	t.Helper()
+	dsn, kek := storetest.StartPostgres(t), authn.NewKEK()
+	var planes [2]*program
+	var wg sync.WaitGroup
+	for i, name := range []string{"one", "two"} {
+		m := newMachine(t, "kek: {file: kek}\n")
+		text, err := os.ReadFile(m.conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf := strings.NewReplacer("sqlite:ajar.db", dsn, "replica: test", "replica: "+name).Replace(string(text))
+		if err := errors.Join(os.WriteFile(m.conf, []byte(conf), 0o600), os.WriteFile(filepath.Join(m.dir, "kek"), kek, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() { planes[i] = m.start() })
+	}
+	wg.Wait()
+	for _, p := range planes {
+		p.ready()
+	}
+	return planes[0], planes[1]
+}
+
+// TestReplicasThrottleTogether: who guesses at two replicas has no more guesses than at one.
+func TestReplicasThrottleTogether(t *testing.T) {
+	here, there := replicas(t)
+	began, looked := time.Now(), 0
+	for i, refused := 0, 0; refused < 4; i++ {
+		_, err := []*program{here, there}[i%2].login("somebody", "a wrong password")
+		switch {
+		case errors.Is(err, ajar.TooMany):
+			refused++
+		case errors.Is(err, ajar.Unauthenticated):
+			looked++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if most := 7 + int(time.Since(began)/(30*time.Second)); looked > most {
+		t.Errorf("%d guesses were looked at, more than %d", looked, most)
 	}
 }

@@ -265,6 +265,7 @@ func (p *plane) tidy(ctx context.Context) error {
 			return nil
 		case <-minute.C:
 			_, err = p.broker.Lapse(ctx)
+			err = errors.Join(err, p.auth.SweepTallies(ctx))
 		case <-hour.C:
 			err = p.auth.Sweep(ctx)
 		}
