@@ -43,7 +43,7 @@ func (p *proof) cutPast(ctx context.Context) (string, error) {
 	if err := p.planned(ctx, "enable"); err != nil {
 		return "", err
 	}
-	end, err := p.open(ctx, 10*time.Second)
+	end, err := p.open(ctx, 10*time.Second+p.pace/3)
 	if err != nil {
 		return "", err
 	}
@@ -214,9 +214,9 @@ func (p *proof) heard(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var drift, glass int
-	err := eventually(ctx, 2*time.Minute, "the log has it all", func() (bool, error) {
+	err := eventually(ctx, patience, "the log has it all", func() (bool, error) {
 		out, err := p.ajar(ctx, "log", "-n", "0", "-o", "json")
-		drift, glass = strings.Count(strings.ToLower(out), "driftrepaired"), strings.Count(strings.ToLower(out), "breakglass")
+		drift, glass = strings.Count(out, `"`+string(ajar.DriftRepaired)+`"`), strings.Count(out, `"`+string(ajar.BreakGlass)+`"`)
 		return glass > 0 && (drift > 0 || p.owned), err
 	})
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // found lists the machine's rules, files, units and accounts, as far as an installation could add some.
 func (p *proof) found(ctx context.Context) ([]string, error) {
 	out, err := p.m.do(ctx, `nft list ruleset
-find /etc /usr/local /usr/lib/sysusers.d /usr/lib/systemd /var/lib -xdev -not -path '/var/lib/dpkg/*' -not -path '/var/lib/ajard*' -not -path '/var/lib/systemd/*'
-systemctl list-unit-files --no-legend --no-pager | awk '{print "unit", $1, $2}'
+find /etc /usr/local /usr/lib/sysusers.d /usr/lib/systemd /var/lib -xdev -not -type d -not -path '/etc/*-' -not -path '/var/lib/dpkg/*' -not -path '/var/lib/ajard*' -not -path '/var/lib/systemd/*'
+systemctl list-unit-files --no-legend --no-pager | grep -v ajard | awk '{print "unit", $1, $2}'
 sed 's/^/account /' /etc/passwd; sed 's/^/group /' /etc/group`)
 	return strings.Split(out, "\n"), err
 }
@@ -40,11 +40,11 @@ func (p *proof) leaves(ctx context.Context) (string, error) {
 	if err := p.asBefore(ctx); err != nil {
 		return "", err
 	}
-	left, err := p.m.do(ctx, "ls -A /var/lib/ajar-agent | sort | tr '\\n' ' '; systemctl is-enabled ajar-agent ajar-agent-restore ajar-agent-wake | tr '\\n' ' '")
+	left, err := p.m.do(ctx, "cd /var/lib/ajar-agent; ls -d identity* desired* journal* outliving* 2>/dev/null; true")
 	if err != nil {
 		return "", err
 	}
-	if !strings.HasPrefix(left, "agent.sock lock ") {
+	if left != "" {
 		return "", errors.New("left behind: " + left)
 	}
 	if _, err := p.m.do(ctx, "set -e; "+remove); err != nil {

@@ -59,7 +59,7 @@ func (m *machine) start(ctx context.Context) error {
 	m.gone = make(chan struct{})
 	_, _ = os.Remove(filepath.Join(m.dir, "qmp")), os.Remove(filepath.Join(m.dir, "qga"))
 	args := []string{
-		"-nodefaults", "-display", "none", "-machine", "q35,accel=" + accel, "-m", "1024", "-smp", "1",
+		"-nodefaults", "-display", "none", "-machine", "q35,sata=off,accel=" + accel, "-m", "1024", "-smp", "1",
 		"-global", "ICH9-LPC.disable_s3=0", "-rtc", "base=utc,clock=host", "-action", "reboot=shutdown",
 		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"),
 		"-append", "root=/dev/vda ro console=ttyS0 net.ifnames=0 loglevel=5 mitigations=off audit=0 systemd.mask=e2scrub_reap.service",

@@ -78,7 +78,7 @@ func (p *proof) through(ctx context.Context, down func() (time.Time, error)) (st
 		return "", err
 	}
 	// The machine was gone in between: the first knock after the longest silence is the first of the new boot.
-	back, silence := afterSilence(d.up.entries(began, time.Time{}))
+	back, silence := afterSilence(began, d.up.entries(began, time.Time{}))
 	inBack := d.in.first(back.Add(-time.Second))
 	order, err := p.order(ctx)
 	if err != nil {
@@ -103,16 +103,18 @@ func (p *proof) boots(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
+	p.dozed = false
 	err := p.m.await(ctx, patience)
 	p.pace = time.Since(began).Round(time.Second)
 	return err
 }
 
-func afterSilence(es []entry) (back time.Time, silence time.Duration) {
-	for i := 1; i < len(es); i++ {
-		if d := es[i].in.Sub(es[i-1].in); d > silence {
-			back, silence = es[i].in, d
+func afterSilence(last time.Time, es []entry) (back time.Time, silence time.Duration) {
+	for _, e := range es {
+		if d := e.in.Sub(last); d > silence {
+			back, silence = e.in, d
 		}
+		last = e.in
 	}
 	return back, silence
 }
