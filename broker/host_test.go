@@ -115,7 +115,8 @@ func TestHostThatLeftIsForgotten(t *testing.T) {
 	p := newPlane(t)
 	j := p.standard()
 	o := p.granted(p.requester("alice"))
-	p.must(p.b.LeaveHost(ctx, j.Endpoint.ID))
+	p.refused(ajar.Unauthenticated, p.b.LeaveHost(ctx, j.Endpoint.ID, "abcd"), "replaced")
+	p.must(p.b.LeaveHost(ctx, j.Endpoint.ID, j.Identity.Serial))
 	p.wants(o.Leases[0].ID, ajar.Closed, ajar.ReasonGone)
 	_, err := p.b.CheckIdentity(ctx, j.Endpoint.ID, j.Identity.Serial)
 	p.refused(ajar.Unauthenticated, err, "removed")
@@ -128,7 +129,7 @@ func TestHostThatLeftIsForgotten(t *testing.T) {
 	if e := p.recorded(ajar.GuardLifted, ajar.Accepted); e.Details["ports"] != "22/TCP" {
 		t.Errorf("%+v", e)
 	}
-	p.refused(ajar.NotFound, p.b.LeaveHost(ctx, "nonesuch"))
+	p.refused(ajar.Unauthenticated, p.b.LeaveHost(ctx, "nonesuch", "abcd"))
 	p.host(vm(group, "vm1"))
 }
 

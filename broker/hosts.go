@@ -372,11 +372,12 @@ func (b *Broker) RemoveHost(ctx context.Context, who ajar.Caller, target ajar.ID
 	})
 }
 
-// LeaveHost forgets a host that its own administrator took out. Neither guard nor openings are there any longer.
-func (b *Broker) LeaveHost(ctx context.Context, ep ajar.EndpointID) error {
+// LeaveHost forgets a host that its own administrator took out. Neither guard nor openings are there any longer. serial is
+// of the certificate that it came with: one that was replaced takes nobody out.
+func (b *Broker) LeaveHost(ctx context.Context, ep ajar.EndpointID, serial string) error {
 	return b.do(ctx, ajar.Plane, op{action: ajar.HostLeft}, func(t *txn) error {
 		t.event.Endpoint = ep
-		id, err := ajar.Get[ajar.HostIdentity](t, string(ep))
+		id, err := t.identity(ep, serial)
 		if err != nil {
 			return err
 		}

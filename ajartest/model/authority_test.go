@@ -88,7 +88,7 @@ func (a *authority) hub(clock ajar.Clock, names map[string]ajar.EndpointID) *age
 			cert, err := a.client(ep, j.CSR)
 			return agent.Joined{Endpoint: ep, Certificate: cert}, err
 		},
-		Renew: func(_ context.Context, ep ajar.EndpointID, csr *x509.CertificateRequest) ([]byte, error) {
+		Renew: func(_ context.Context, ep ajar.EndpointID, _ *x509.Certificate, csr *x509.CertificateRequest) ([]byte, error) {
 			return a.client(ep, csr)
 		},
 	}

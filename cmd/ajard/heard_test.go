@@ -174,7 +174,8 @@ func TestHostsThatOthersRemovedAreLetGo(t *testing.T) {
 	put(gone, stays, away)
 	var left []func() error
 	p.group = func(f func() error) { left = append(left, f) }
-	p.hosts.here, p.hosts.serial = map[ajar.EndpointID]bool{"gone": true, "stays": true}, map[ajar.EndpointID]string{"gone": "1", "stays": "2"}
+	p.hosts.here = map[ajar.EndpointID]bool{"gone": true, "stays": true}
+	p.hosts.came = func(ep ajar.EndpointID) string { return map[ajar.EndpointID]string{"gone": "1", "stays": "2"}[ep] }
 	gone.Revoked, away.Revoked = time.Now(), time.Now()
 	after := put(gone, stays, away)
 	if err := p.hosts.recheck(t.Context(), after); err != nil {

@@ -21,9 +21,9 @@ import (
 type hosts struct {
 	p      *plane
 	server *authn.Server
+	came   func(ajar.EndpointID) string // the serial of what a connected host came with; "" = none is
 
 	mu     sync.Mutex
-	serial map[ajar.EndpointID]string // of the certificate that a host last came with
 	here   map[ajar.EndpointID]bool
 	dirty  map[ajar.EndpointID]bool // here or not, and the store does not know
 	wake   chan struct{}
@@ -38,11 +38,18 @@ const (
 )
 
 func newHosts(p *plane) *hosts {
-	return &hosts{
+	h := &hosts{
 		p: p, server: &authn.Server{CA: p.ca, Names: p.cfg.serverNames()},
-		serial: map[ajar.EndpointID]string{}, here: map[ajar.EndpointID]bool{}, dirty: map[ajar.EndpointID]bool{},
+		here: map[ajar.EndpointID]bool{}, dirty: map[ajar.EndpointID]bool{},
 		wake: make(chan struct{}, 1), leaving: map[ajar.EndpointID]chan struct{}{},
 	}
+	h.came = func(ep ajar.EndpointID) string {
+		if cert := p.hub.Certificate(ep); cert != nil {
+			return authn.Serial(cert.SerialNumber)
+		}
+		return ""
+	}
+	return h
 }
 
 func (h *hosts) hub() *agent.Hub {
@@ -94,9 +101,6 @@ func (h *hosts) identify(ctx context.Context, cert *x509.Certificate) (ajar.Endp
 	if _, err := h.p.broker.CheckIdentity(ctx, ep, serial); err != nil {
 		return "", h.final(ctx, ep, err)
 	}
-	h.mu.Lock()
-	h.serial[ep] = serial
-	h.mu.Unlock()
 	return ep, nil
 }
 
@@ -136,16 +140,15 @@ func (h *hosts) join(ctx context.Context, j agent.Joining) (agent.Joined, error)
 }
 
 // leave forgets a host that was taken out on the host itself.
-func (h *hosts) leave(ctx context.Context, ep ajar.EndpointID) error {
-	return h.p.broker.LeaveHost(ctx, ep)
+func (h *hosts) leave(ctx context.Context, ep ajar.EndpointID, by *x509.Certificate) error {
+	return h.p.broker.LeaveHost(ctx, ep, authn.Serial(by.SerialNumber))
 }
 
-func (h *hosts) renew(ctx context.Context, ep ajar.EndpointID, csr *x509.CertificateRequest) ([]byte, error) {
-	h.mu.Lock()
-	old := h.serial[ep]
-	h.mu.Unlock()
+// renew goes by the certificate of the connection that asks, not by what came last: a host that was replaced, and is not
+// cut yet, gets none in the name of the other.
+func (h *hosts) renew(ctx context.Context, ep ajar.EndpointID, by *x509.Certificate, csr *x509.CertificateRequest) ([]byte, error) {
 	plan := h.p.ca.Plan()
-	id, err := h.p.broker.Renew(ctx, ep, old, plan.Serial, plan.Expires)
+	id, err := h.p.broker.Renew(ctx, ep, authn.Serial(by.SerialNumber), plan.Serial, plan.Expires)
 	if err != nil {
 		return nil, err
 	}
@@ -230,11 +233,9 @@ func (h *hosts) recheck(ctx context.Context, after int64) error {
 		return err
 	}
 	for _, id := range changed {
-		h.mu.Lock()
-		here, serial := h.here[id.Endpoint], h.serial[id.Endpoint]
-		h.mu.Unlock()
+		serial := h.came(id.Endpoint)
 		switch known := serial == id.Serial || serial == id.Previous; {
-		case !here:
+		case serial == "":
 		case !known: // another host has its place
 			h.p.hub.Cut(id.Endpoint)
 		case !id.Revoked.IsZero():

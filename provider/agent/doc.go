@@ -17,7 +17,7 @@
 //		CA:     func() []*x509.Certificate,           // who signs hosts; sent along so that --ca-hash can be checked
 //		Identify: func(ctx, cert) (ajar.EndpointID, error), // whose certificate; asked at the handshake and every Recheck
 //		Join:     func(ctx, agent.Joining) (agent.Joined, error), // Joining has TokenHash (hex SHA-256), CSR, From, Status
-//		Renew:    func(ctx, ep, csr) ([]byte, error), // a new certificate, PEM
+//		Renew:    func(ctx, ep, by, csr) ([]byte, error), // a new certificate, PEM
 //		Home:     func(ep, connected bool),           // optional: this replica (no longer) has the host
 //		Settings: func(ep) agent.Settings,            // optional: break-glass on or off
 //		Left:     func(ctx, ep) error,                // optional: the host's administrator took it out

@@ -27,16 +27,17 @@ type Hub struct {
 	Identify func(ctx context.Context, cert *x509.Certificate) (ajar.EndpointID, error)
 	// Join uses up a token and gives the host its identity.
 	Join func(ctx context.Context, j Joining) (Joined, error)
-	// Renew gives a host a new certificate for a new key, PEM.
-	Renew func(ctx context.Context, ep ajar.EndpointID, csr *x509.CertificateRequest) ([]byte, error)
+	// Renew gives the host that came with a certificate a new one for a new key, PEM. That certificate may stand for nobody
+	// any longer: another host may have its place.
+	Renew func(ctx context.Context, ep ajar.EndpointID, by *x509.Certificate, csr *x509.CertificateRequest) ([]byte, error)
 	// Home is told that a host is now connected here, or no longer. Optional.
 	Home func(ep ajar.EndpointID, connected bool)
 	// Settings says what a host is told besides rules. Optional. It is asked about an endpoint as the loop has it, or by its
 	// ID alone when its host has come; where it fails then, the host has to come again.
 	Settings func(ctx context.Context, ep ajar.Endpoint) (Settings, error)
-	// Left is told that a host's administrator took it out, and records it. Optional: otherwise, and where Left fails, it
-	// is reported as HostLeft.
-	Left func(ctx context.Context, ep ajar.EndpointID) error
+	// Left is told that a host's administrator took it out, and records it; by is what the host came with. Optional:
+	// otherwise, and where Left fails for another reason than that, it is reported as HostLeft.
+	Left func(ctx context.Context, ep ajar.EndpointID, by *x509.Certificate) error
 
 	// Recheck is how often a connected host is identified again. 0 = 15 s.
 	Recheck time.Duration
@@ -215,6 +216,17 @@ func (h *Hub) Connected(ep ajar.EndpointID) (since time.Time, ok bool) {
 		return t, false
 	}
 	return h.since, false
+}
+
+// Certificate is what ep's connected host came with; nil if none is connected.
+func (h *Hub) Certificate(ep ajar.EndpointID) *x509.Certificate {
+	h.init()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p := h.peers[ep]; p != nil {
+		return p.cert
+	}
+	return nil
 }
 
 // Cut ends the connection of ep's host at once. It may dial again, and is identified again.

@@ -28,6 +28,9 @@ type peer struct {
 	slot  chan struct{} // holds one token while an order is unanswered
 	ready bool          // was welcomed: only then is it sent anything else; the hub's lock guards it
 	notes atomic.Int32  // reports of this host that are not durable yet
+	asks  atomic.Bool   // a question of this host's is under way: for a certificate, or to be let go
+
+	renewed time.Time // when it last got a certificate; whoever holds asks guards it
 
 	mu    sync.Mutex
 	calls map[uint64]*call
@@ -279,9 +282,9 @@ func (p *peer) listen(ctx context.Context) error {
 				p.note(ctx, m.Call, *m.Note)
 			}
 		case typeRenew:
-			go p.renew(ctx, m.Call, m.CSR)
+			p.answer(ctx, m.Call, func() { p.renew(ctx, m.Call, m.CSR) })
 		case typeLeave:
-			go p.left(ctx, m.Call)
+			p.answer(ctx, m.Call, func() { p.left(ctx, m.Call) })
 		default:
 			p.hub.Log.Info("message of an unknown type ignored", "endpoint", p.ep, "type", m.Type)
 		}
@@ -320,13 +323,36 @@ func (p *peer) note(ctx context.Context, id uint64, n note) {
 	}
 }
 
+// renewEvery is how often a host may have a certificate. It asks once in weeks.
+const renewEvery = time.Minute
+
+// answer has do answer a question that writes to the log, one at a time: no host fills the plane with them.
+func (p *peer) answer(ctx context.Context, id uint64, do func()) {
+	if !p.asks.CompareAndSwap(false, true) {
+		busy := faultOf(ajar.Errorf(ajar.TooMany, "one question at a time"))
+		go p.send(ctx, &message{Type: typeAnswer, Call: id, Fault: busy}) //nolint:errcheck // the host asks again
+		return
+	}
+	go func() {
+		defer p.asks.Store(false)
+		do()
+	}()
+}
+
 func (p *peer) renew(ctx context.Context, id uint64, der []byte) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	answer := &message{Type: typeAnswer, Call: id}
 	csr, err := parseCSR(der)
-	if err == nil {
-		answer.Cert, err = p.hub.Renew(ctx, p.ep, csr)
+	now := p.hub.Clock()
+	switch {
+	case err != nil:
+	case !p.renewed.IsZero() && now.Sub(p.renewed).Abs() < renewEvery:
+		err = ajar.Errorf(ajar.TooMany, "this host has a new certificate already")
+	default:
+		if answer.Cert, err = p.hub.Renew(ctx, p.ep, p.cert, csr); err == nil {
+			p.renewed = now
+		}
 	}
 	if err != nil {
 		p.hub.Log.Warn("renew a host's certificate", "endpoint", p.ep, "err", err)
@@ -340,9 +366,9 @@ func (p *peer) left(ctx context.Context, id uint64) {
 	defer cancel()
 	var err error
 	if p.hub.Left != nil {
-		err = p.hub.Left(ctx, p.ep)
+		err = p.hub.Left(ctx, p.ep, p.cert)
 	}
-	if p.hub.Left == nil || err != nil {
+	if p.hub.Left == nil || (err != nil && !errors.Is(err, ajar.Unauthenticated)) {
 		p.hub.news.add(item{report: ajar.Report{
 			Endpoint: p.ep, Time: p.hub.Clock(), Action: ajar.HostLeft, Look: true,
 			Message: "the host's administrator took it out; its ports are no longer guarded",

@@ -145,7 +145,7 @@ func (p *plane) start(addr string) {
 			defer p.mu.Unlock()
 			return p.settings, nil
 		},
-		Left: func(_ context.Context, ep ajar.EndpointID) error {
+		Left: func(_ context.Context, ep ajar.EndpointID, _ *x509.Certificate) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.left = append(p.left, ep)
@@ -208,11 +208,11 @@ func (p *plane) join(ctx context.Context, j Joining) (Joined, error) {
 	if !ok {
 		return Joined{}, ajar.Errorf(ajar.Forbidden, "the token is unknown, used or too old")
 	}
-	cert, err := p.renew(ctx, ep, j.CSR)
+	cert, err := p.renew(ctx, ep, nil, j.CSR)
 	return Joined{Endpoint: ep, Certificate: cert}, err
 }
 
-func (p *plane) renew(_ context.Context, ep ajar.EndpointID, csr *x509.CertificateRequest) ([]byte, error) {
+func (p *plane) renew(_ context.Context, ep ajar.EndpointID, _ *x509.Certificate, csr *x509.CertificateRequest) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.serial++
