@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,7 +141,11 @@ func TestTableReadsAsWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(string(golden), got); d != "" {
+		text := string(golden)
+		if !owns(t) {
+			text = strings.ReplaceAll(text, `,"flags":["owner","unknown"]`, "")
+		}
+		if d := cmp.Diff(text, got); d != "" {
 			t.Errorf("%s: nft prints something else (-want +got):\n%s", name, d)
 		}
 	}
