@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -28,6 +29,7 @@ type Config struct {
 	Timeout   time.Duration                         // of one call, long waits excepted; 0 = 30 s
 	Tries     int                                   // of a call that may be repeated; 0 = 4
 	Proxy     func(*http.Request) (*url.URL, error) // nil = none; programs pass http.ProxyFromEnvironment
+	Again     func(error)                           // told of each failure after which a call is repeated; may be nil
 }
 
 // Client talks to one plane. It is safe for use by several goroutines.
@@ -38,7 +40,13 @@ type Client struct {
 	agent string
 	wait  time.Duration
 	tries int
+	again func(error)
+	off   *atomic.Int64 // of our clock from the plane's, in nanoseconds
 }
+
+// ClockOff is how far this machine's clock was ahead of the plane's at the last answer, to within a second or two and the
+// time that the answer took.
+func (c *Client) ClockOff() time.Duration { return time.Duration(c.off.Load()) }
 
 // maxBody bounds what one answer may hold; lists come in pages far smaller.
 const maxBody = 32 << 20
@@ -56,7 +64,7 @@ func New(c Config) (*Client, error) {
 			return nil, ajar.Errorf(ajar.Invalid, "the certificate authority is not a PEM certificate")
 		}
 	}
-	cl := &Client{base: base, token: c.Token, agent: c.UserAgent, wait: c.Timeout, tries: c.Tries}
+	cl := &Client{base: base, token: c.Token, agent: c.UserAgent, wait: c.Timeout, tries: c.Tries, again: c.Again, off: new(atomic.Int64)}
 	if cl.agent == "" {
 		cl.agent = "ajar-client"
 	}
@@ -159,6 +167,9 @@ func (c *Client) do(ctx context.Context, k call) (*answer, error) {
 		if again == 0 {
 			again = backoff(try)
 		}
+		if c.again != nil {
+			c.again(err)
+		}
 		if pause(ctx, again) != nil {
 			return nil, err
 		}
@@ -180,6 +191,9 @@ func (c *Client) once(ctx context.Context, k call, body []byte) (a *answer, agai
 	if err != nil {
 		again, err = c.fault(ctx, err)
 		return nil, again, err
+	}
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		c.off.Store(int64(time.Since(at)))
 	}
 	a = &answer{status: resp.StatusCode, header: resp.Header}
 	if resp.StatusCode >= 300 {

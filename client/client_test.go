@@ -374,3 +374,27 @@ func TestFollowGoesOnWhereItWas(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// Whoever waits for a plane that is away is told, and how far the clocks are apart is known from its answers.
+func TestAgainAndClockOff(t *testing.T) {
+	var calls atomic.Int32
+	_, s := plane(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(2*time.Hour).UTC().Format(http.TimeFormat))
+		if calls.Add(1) == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		answer(w, 200, `{"name":"anna"}`)
+	})
+	told := 0
+	c, err := client.New(client.Config{Server: s.URL, CA: caOf(s.Certificate()), Again: func(error) { told++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Me(t.Context()); err != nil || told != 1 {
+		t.Errorf("told %d times, %v", told, err)
+	}
+	if off := c.ClockOff() + 2*time.Hour; off < -time.Minute || off > time.Minute {
+		t.Errorf("the clocks are %s apart, not -2h", c.ClockOff())
+	}
+}

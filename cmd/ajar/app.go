@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -24,6 +26,8 @@ type app struct {
 
 	output  string // table or json
 	utc     bool
+	config  *config // that a client was made of
+	plane   *client.Client
 	columns int  // of the terminal that what is drawn goes to; 0 = ask it
 	started bool // a command runs; what fails before is the caller's usage
 }
@@ -69,9 +73,12 @@ func (a *app) root() *cobra.Command {
   ajar leases`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       versionLine(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(noSuchFlag)
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table for people, json for programs; csv for lists")
 	root.PersistentFlags().BoolVar(&a.utc, "utc", false, "show times in full, in UTC, beside the relative ones")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -131,7 +138,11 @@ func (a *app) marked(c *cobra.Command) {
 func command(use, short, example string, args cobra.PositionalArgs, fn func(context.Context, []string) error) *cobra.Command {
 	fits := func(cmd *cobra.Command, given []string) error {
 		if args(cmd, given) != nil {
-			return usage("%s given; it is: %s", count(len(given), "argument"), cmd.UseLine())
+			if len(given) > 0 && cmd.HasSubCommands() && args(cmd, nil) == nil {
+				return noSuchCommand(cmd, given)
+			}
+			first, _, _ := strings.Cut(strings.TrimSpace(cmd.Example), "\n")
+			return hint(usage("%s given; it is: %s", count(len(given), "argument"), strings.TrimSuffix(cmd.UseLine(), " [flags]")), "such as: %s", first)
 		}
 		return nil
 	}
@@ -141,7 +152,7 @@ func command(use, short, example string, args cobra.PositionalArgs, fn func(cont
 
 // family makes a command that only holds others.
 func family(use, short, example string, members ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.NoArgs,
+	c := &cobra.Command{Use: use, Short: short, Example: example, Args: noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	c.AddCommand(members...)
 	return c
@@ -156,8 +167,34 @@ func (a *app) client() (*client.Client, *config, error) {
 	if cfg.Server == "" || cfg.Token == "" {
 		return nil, nil, hint(ajar.Errorf(ajar.Unauthenticated, "you are not signed in"), "ajar login --server URL --ca-hash sha256:… --user NAME")
 	}
-	c, err := client.New(client.Config{Server: cfg.Server, CA: []byte(cfg.CA), Token: cfg.Token, UserAgent: userAgent(), Proxy: http.ProxyFromEnvironment})
+	c, err := client.New(a.clientConfig(cfg))
+	a.config, a.plane = cfg, c
 	return c, cfg, err
+}
+
+// clientConfig is how to talk to a plane. At a terminal it is said that one has to be patient.
+func (a *app) clientConfig(cfg *config) client.Config {
+	cc := client.Config{Server: cfg.Server, CA: []byte(cfg.CA), Token: cfg.Token, UserAgent: userAgent(), Proxy: http.ProxyFromEnvironment}
+	if terminal(a.err) {
+		cc.Again = func(err error) { a.say("%s; trying on …", err) }
+	}
+	return cc
+}
+
+// clockFar is how far a clock may be off before it is said.
+const clockFar = time.Minute
+
+// sayClock warns of a clock by which every time that is shown is wrong.
+func (a *app) sayClock() {
+	if a.plane == nil {
+		return
+	}
+	switch off := a.plane.ClockOff(); {
+	case off > clockFar:
+		a.say("warning: this machine's clock is %s ahead of the plane's, and times are shown by it", short(off))
+	case off < -clockFar:
+		a.say("warning: this machine's clock is %s behind the plane's, and times are shown by it", short(-off))
+	}
 }
 
 // say writes a line of progress or advice for a person.

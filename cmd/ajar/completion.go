@@ -20,8 +20,13 @@ func completionCmd(a *app) *cobra.Command {
 		Short: "a script that completes commands, machines, ports, policies, requests and leases in your shell",
 		Example: `  source <(ajar completion bash)
   ajar completion fish > ~/.config/fish/completions/ajar.fish`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
+	}
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
+			return hint(usage("say which shell: %s", join(cmd.ValidArgs, "")), "such as: source <(ajar completion bash)")
+		}
+		return nil
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		root := cmd.Root()

@@ -76,7 +76,7 @@ func (a *app) report(err error) int {
 		return exitInterrupted
 	}
 	a.say("ajar: %s", lowerFirst(strings.TrimRight(reason(err), ".\n")))
-	if advice := advice(err); advice != "" {
+	if advice := a.advice(err); advice != "" {
 		a.say("hint: %s", advice)
 	}
 	return a.exitCode(err)
@@ -89,6 +89,10 @@ func reason(err error) string {
 		if _, why, ok := strings.Cut(e.Err.Msg, "Reason: "); ok {
 			return "the policy does not allow this: " + plain(why)
 		}
+	}
+	if _, group, ok := strings.Cut(err.Error(), "]; ["); ok && strings.HasPrefix(err.Error(), "if any flags in the group [") {
+		flags, _, _ := strings.Cut(group, "]")
+		return "--" + strings.Join(strings.Fields(flags), " and --") + " do not go together"
 	}
 	return err.Error()
 }
@@ -115,7 +119,7 @@ func (a *app) exitCode(err error) int {
 }
 
 // advice is one line on what to do: the one that came with err, or the usual one for what it is.
-func advice(err error) string {
+func (a *app) advice(err error) string {
 	var f *fault
 	for e := err; errors.As(e, &f); e = f.err {
 		if f.hint != "" {
@@ -129,18 +133,38 @@ func advice(err error) string {
 	var plane *client.Error
 	answered := errors.As(err, &plane)
 	switch {
-	case e.Code == client.UntrustedCertificate:
+	case untrusted(err) && strings.Contains(e.Msg, "not yet valid"): // nor any longer: Go's text says both
+		return "by this machine's clock it is " + a.now().Format("2006-01-02 15:04:05 MST") + "; if that is right, the plane's operator has to look at its certificate"
+	case untrusted(err):
 		return "ajar login --ca-hash sha256:…, with the hash that the plane's operator tells you"
 	case e.Kind == ajar.Unauthenticated && answered:
-		return "sign in again: ajar login"
+		return a.signInAgain()
+	case answered && e.Code == client.FreshSignInRequired:
+		return "ajar login, and then this again"
 	case answered && plane.Correlation != "" && (e.Kind == ajar.Internal || e.Kind == ajar.Unavailable):
 		return "the operator finds more in the plane's log under " + plane.Correlation
 	case e.Code == client.FreshSignInRequired || (e.Code == client.SecondFactorRequired && e.Kind == ajar.Forbidden):
 		return "ajar login, or ajar login --browser, and then the same again"
 	case e.Kind == ajar.Forbidden && answered && plane.Correlation != "":
-		return "who may is seen with ajar role list; the refusal is recorded under " + plane.Correlation
+		return "who may is seen with ajar role list --assignments; the refusal is recorded under " + plane.Correlation
 	}
 	return ""
+}
+
+func untrusted(err error) bool {
+	var e *ajar.Error
+	return errors.As(err, &e) && e.Code == client.UntrustedCertificate
+}
+
+// signInAgain says how, and why if that can be seen here.
+func (a *app) signInAgain() string {
+	switch {
+	case a.getenv("AJAR_TOKEN") != "":
+		return "AJAR_TOKEN is what was sent; unset it, or give another"
+	case a.config != nil && !a.config.Expires.IsZero() && a.config.Expires.Before(a.now()):
+		return "your session ended " + a.when(a.config.Expires) + "; sign in again: ajar login"
+	}
+	return "sign in again: ajar login"
 }
 
 // lowerFirst makes a sentence the rest of a line, unless it starts with a name or an abbreviation.

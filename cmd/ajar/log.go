@@ -26,13 +26,20 @@ type logFlags struct {
 
 func logCmd(a *app) *cobra.Command {
 	var f logFlags
-	c := command("log", "the activity log: what was done, refused, and happened", `  ajar log
-  ajar log --scope web1 --since 2d
+	c := command("log [TARGET]", "the activity log: what was done, refused, and happened", `  ajar log
+  ajar log web1 --since 2d
   ajar log --caller anna --outcome refused -o json
   ajar log --action initiate --since 2026-10 --until 2026-11 -o csv
   ajar log access web1 --since 30d          # who had access, and who approved it
   ajar log --follow
-  ajar log verify`, cobra.NoArgs, func(ctx context.Context, _ []string) error { return a.log(ctx, f) })
+  ajar log verify`, cobra.MaximumNArgs(1), nil)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return a.log(cmd.Context(), f)
+		}
+		f.scope = args[0]
+		return orCommand(cmd, args[0], a.log(cmd.Context(), f))
+	}
 	c.Flags().StringVar(&f.scope, "scope", "", "only at or below this ID or machine")
 	c.Flags().StringVar(&f.caller, "caller", "", "only of this person, group or service principal")
 	c.Flags().StringVar(&f.action, "action", "", "only this action, as it is shown or the end of it: initiate, leases/opened")

@@ -62,10 +62,11 @@ func (a *app) login(ctx context.Context, f loginFlags) error {
 	if err != nil {
 		return err
 	}
-	c, err := client.New(client.Config{Server: cfg.Server, CA: []byte(cfg.CA), UserAgent: userAgent(), Proxy: http.ProxyFromEnvironment})
+	c, err := client.New(a.clientConfig(&config{Server: cfg.Server, CA: cfg.CA}))
 	if err != nil {
 		return err
 	}
+	a.plane = c
 	how := a.withPassword
 	if f.browser {
 		how = a.withBrowser

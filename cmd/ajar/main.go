@@ -22,5 +22,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	a := &app{in: stdin, out: stdout, err: stderr, getenv: getenv, now: time.Now}
 	root := a.root()
 	root.SetArgs(args)
-	return a.report(root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	a.sayClock()
+	return a.report(err)
 }

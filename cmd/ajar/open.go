@@ -58,6 +58,9 @@ and the request stays. If the host cannot be reached it exits with 5; the port o
 func (a *app) open(ctx context.Context, machine, portText string, f askFlags) error {
 	want, err := parsePort(portText)
 	if err != nil {
+		if _, swapped := parsePort(machine); swapped == nil {
+			err = hint(err, "the machine comes first: ajar open %s %s", portText, machine)
+		}
 		return err
 	}
 	c, _, err := a.client()
@@ -66,11 +69,11 @@ func (a *app) open(ctx context.Context, machine, portText string, f askFlags) er
 	}
 	t, err := target(ctx, c, machine)
 	if err != nil {
-		return err
+		return a.orBreakGlass(err, want)
 	}
 	r, err := a.ask(ctx, c, t, want, f)
 	if err != nil {
-		return err
+		return a.orBreakGlass(err, want)
 	}
 	if !f.wait || f.noWait {
 		return a.opened(t, want.Number, r, pending(r))
@@ -84,6 +87,14 @@ func (a *app) open(ctx context.Context, machine, portText string, f askFlags) er
 		err = a.notOpen(ctx, c, t, r)
 	}
 	return a.opened(t, want.Number, r, err)
+}
+
+// orBreakGlass says, of a plane that cannot be reached, what goes without it.
+func (a *app) orBreakGlass(err error, p ajar.Port) error {
+	if ajar.KindOf(err) != ajar.Unavailable || errors.As(err, new(*client.Error)) || untrusted(err) {
+		return err
+	}
+	return hint(err, "what is open stays open until its end; without the plane, root on the machine itself can open: ajar-agent break-glass %d --from ADDRESS --for 30m --reason …", p.Number)
 }
 
 // ask makes the request.

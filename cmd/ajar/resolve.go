@@ -36,7 +36,11 @@ func target(ctx context.Context, c *client.Client, name string) (client.Target, 
 			found = append(found, t)
 		}
 	}
-	return single(found, "machine", name, "ajar targets lists the machines that you may see", func(t client.Target) string { return string(t.ID) })
+	advice := "ajar targets lists the machines that you may see"
+	if len(found) == 0 {
+		advice = nearMachines(ctx, c, name, advice)
+	}
+	return single(found, "machine", name, advice, func(t client.Target) string { return string(t.ID) })
 }
 
 // policy finds a policy by its ID, its name, its group and name, or a machine that it names.

@@ -100,6 +100,22 @@ func scriptAs(ts *testscript.TestScript, _ bool, args []string) {
 	r.config(r.t, ts.Getenv("AJAR_CONFIG"), args[0])
 }
 
+// stale: the session of who plays has ended. nowhere: their plane is not there.
+func scriptStale(ts *testscript.TestScript, _ bool, _ []string) {
+	changeConfig(ts, func(c *config) { c.Token, c.Expires = "stale", time.Now().Add(-3*time.Hour) })
+}
+
+func scriptNowhere(ts *testscript.TestScript, _ bool, _ []string) {
+	changeConfig(ts, func(c *config) { c.Server = "https://127.0.0.1:1" })
+}
+
+func changeConfig(ts *testscript.TestScript, change func(*config)) {
+	var c config
+	ts.Check(readPrivate(ts.Getenv("AJAR_CONFIG"), &c))
+	change(&c)
+	ts.Check(writePrivate(ts.Getenv("AJAR_CONFIG"), &c))
+}
+
 // host NAME unreachable | reachable | hangs | answers | refused ADDRESS PORT | connection REMOTE PORT | listener PORT PROCESS.
 func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
 	r := rigOf(ts)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,8 @@ import (
 func sshCmd(a *app) *cobra.Command {
 	var f askFlags
 	var keep bool
-	c := command("ssh TARGET [-- SSH-ARGUMENTS]", "ask for access, run ssh, and close the port when it ends", `  ajar ssh web1
+	c := command("ssh [USER@]TARGET [-- SSH-ARGUMENTS]", "ask for access, run ssh, and close the port when it ends", `  ajar ssh web1
+  ajar ssh root@web1
   ajar ssh web1 --for 2h --reason "disk full"
   ajar ssh web1 -- -L 8080:localhost:80 -o ServerAliveInterval=30
   ajar ssh web1 -- -- df -h                     # what follows the second -- runs on the machine`, cobra.MinimumNArgs(1), nil)
@@ -29,7 +31,7 @@ ends. It says when the end of the access comes near, and exits as ssh does.`
 	c.Flags().BoolVar(&keep, "keep", false, "leave the port open until its end")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if dash := cmd.ArgsLenAtDash(); dash > 1 || (dash < 0 && len(args) > 1) {
-			return hint(usage("one machine, please"), "arguments for ssh follow --: ajar ssh %s -- …", args[0])
+			return hint(usage("one machine, please"), "arguments for ssh follow --, and a command for the machine a second one: ajar ssh %s -- -- %s", args[0], strings.Join(args[1:], " "))
 		}
 		return a.ssh(cmd.Context(), args[0], args[1:], f, keep)
 	}
@@ -45,13 +47,15 @@ func (a *app) ssh(ctx context.Context, machine string, args []string, f askFlags
 	if err != nil {
 		return err
 	}
+	login, machine := loginOf(machine)
 	t, err := target(ctx, c, machine)
 	if err != nil {
-		return err
+		return a.orBreakGlass(err, ajar.Port{Number: 22})
 	}
+	t.Login = or(login, t.Login)
 	r, err := a.ask(ctx, c, t, ajar.Port{Number: sshPort(t)}, f)
 	if err != nil {
-		return err
+		return a.orBreakGlass(err, ajar.Port{Number: sshPort(t)})
 	}
 	if !keep {
 		// Whatever happens from here on, the port does not stay open; the caller's Ctrl-C is no reason to leave it.
@@ -64,6 +68,14 @@ func (a *app) ssh(ctx context.Context, machine string, args []string, f askFlags
 		return err
 	}
 	return a.runSSH(ctx, c, program, sshArgs(t, args), r)
+}
+
+// loginOf splits user@machine, as ssh has it. An ID has no @ before its first slash.
+func loginOf(s string) (login, machine string) {
+	if i := strings.LastIndexByte(s, '@'); i > 0 && !strings.HasPrefix(s, "/") {
+		return s[:i], s[i+1:]
+	}
+	return "", s
 }
 
 // sshArgs puts the caller's options before the destination and his command, after a second --, behind it.

@@ -16,25 +16,29 @@ import (
 
 func targetsCmd(a *app) *cobra.Command {
 	var scope string
-	c := command("targets", "machines that you can ask for, and their state", `  ajar targets
-  ajar targets --scope /subscriptions/0c1b…/resourceGroups/prod
-  ajar targets show web1
-  ajar targets set web1 --address 10.0.0.4 --login ops`, cobra.NoArgs, func(ctx context.Context, _ []string) error {
+	c := command("targets [TARGET]", "machines that you can ask for, and their state", `  ajar targets
+  ajar targets web1
+  ajar targets --scope /subscriptions/0c1b…/resourceGroups/prod -o csv
+  ajar targets set web1 --address 10.0.0.4 --login ops`, cobra.MaximumNArgs(1), nil)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return orCommand(cmd, args[0], a.showTarget(cmd.Context(), args[0]))
+		}
 		c, _, err := a.client()
 		if err != nil {
 			return err
 		}
-		all, err := client.Collect(c.Targets(ctx, client.TargetQuery{Scope: ajar.ID(scope)}))
+		all, err := client.Collect(c.Targets(cmd.Context(), client.TargetQuery{Scope: ajar.ID(scope)}))
 		if err != nil {
 			return err
 		}
 		return list(a, all, "there are no machines that you may see", []string{"NAME", "GROUP", "ADDRESS", "HOST", "PORTS", "ORIGIN"}, func(t client.Target) []string {
-			return []string{t.ID.Name(), t.ID.ResourceGroup(), addressOf(t), a.hostOf(t), offered(t), a.origin(t)}
+			return []string{a.name(t.ID), t.ID.ResourceGroup(), addressOf(t), a.hostOf(t), offered(t), a.origin(t)}
 		})
-	})
+	}
 	c.Flags().StringVar(&scope, "scope", "", "only machines at or below this ID")
 	c.AddCommand(targetShowCmd(a), targetSetCmd(a), targetRemoveCmd(a))
-	return c
+	return withCSV(a.completeTargets(c))
 }
 
 func addressOf(t client.Target) string {
@@ -96,42 +100,46 @@ func offered(t client.Target) string {
 
 func targetShowCmd(a *app) *cobra.Command {
 	return a.completeTargets(command("show TARGET", "everything known of one machine", `  ajar targets show web1`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
-		c, _, err := a.client()
-		if err != nil {
-			return err
-		}
-		t, err := target(ctx, c, args[0])
-		if err != nil {
-			return err
-		}
-		return a.show(t, func(w io.Writer) {
-			rows := [][]string{
-				{"id", string(t.ID)}, {"location", t.Location}, {"os", t.OS}, {"addresses", addresses(t)}, {"login", t.Login},
-				{"host", a.hostOf(t)}, {"ports", offered(t)}, {"origin", a.origin(t)},
-			}
-			for _, name := range slices.Sorted(maps.Keys(t.Tags)) {
-				rows = append(rows, []string{"tag " + name, t.Tags[name]})
-			}
-			if t.FoundIn != "" {
-				rows = append(rows, []string{"found in", string(t.FoundIn)})
-			}
-			if t.Clash != "" {
-				rows = append(rows, []string{"also listed by", t.Clash})
-			}
-			if t.SSHPort != 0 {
-				rows = append(rows, []string{"ssh port", fmt.Sprint(t.SSHPort)})
-			}
-			if t.Host != nil && t.Host.Trouble != "" {
-				rows = append(rows, []string{"trouble", t.Host.Trouble})
-			}
-			if t.Host != nil {
-				for _, r := range t.Host.Refused {
-					rows = append(rows, []string{"refused", fmt.Sprintf("%s on %s, %s", r.Source, port(r.Number, r.Protocol), a.when(r.At))})
-				}
-			}
-			table(w, 0, nil, rows, func(r []string) []string { return r })
-		})
+		return a.showTarget(ctx, args[0])
 	}))
+}
+
+func (a *app) showTarget(ctx context.Context, name string) error {
+	c, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	t, err := target(ctx, c, name)
+	if err != nil {
+		return err
+	}
+	return a.show(t, func(w io.Writer) {
+		rows := [][]string{
+			{"id", string(t.ID)}, {"location", t.Location}, {"os", t.OS}, {"addresses", addresses(t)}, {"login", t.Login},
+			{"host", a.hostOf(t)}, {"ports", offered(t)}, {"origin", a.origin(t)},
+		}
+		for _, name := range slices.Sorted(maps.Keys(t.Tags)) {
+			rows = append(rows, []string{"tag " + name, t.Tags[name]})
+		}
+		if t.FoundIn != "" {
+			rows = append(rows, []string{"found in", string(t.FoundIn)})
+		}
+		if t.Clash != "" {
+			rows = append(rows, []string{"also listed by", t.Clash})
+		}
+		if t.SSHPort != 0 {
+			rows = append(rows, []string{"ssh port", fmt.Sprint(t.SSHPort)})
+		}
+		if t.Host != nil && t.Host.Trouble != "" {
+			rows = append(rows, []string{"trouble", t.Host.Trouble})
+		}
+		if t.Host != nil {
+			for _, r := range t.Host.Refused {
+				rows = append(rows, []string{"refused", fmt.Sprintf("%s on %s, %s", r.Source, port(r.Number, r.Protocol), a.when(r.At))})
+			}
+		}
+		table(w, 0, nil, rows, func(r []string) []string { return r })
+	})
 }
 
 func addresses(t client.Target) string {

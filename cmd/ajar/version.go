@@ -18,9 +18,13 @@ func versionCmd(a *app) *cobra.Command {
 		v := versionOf()
 		out := map[string]string{"version": v, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 		return a.show(out, func(w io.Writer) {
-			fmt.Fprintf(w, "ajar %s (%s, %s/%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintln(w, versionLine())
 		})
 	})
+}
+
+func versionLine() string {
+	return fmt.Sprintf("ajar %s (%s, %s/%s)", versionOf(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // versionOf is what the linker set, or what the build was made of.

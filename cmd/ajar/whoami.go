@@ -28,7 +28,14 @@ func whoamiCmd(a *app) *cobra.Command {
 		return a.show(out, func(w io.Writer) {
 			fmt.Fprintf(w, "%s (%s) on %s\n", plain(me.Name), me.Principal, cfg.Server)
 			if len(me.Groups) > 0 {
-				fmt.Fprintf(w, "groups: %s\n", join(me.Groups, ""))
+				names, all := a.namesOf(c), []string{}
+				for _, g := range me.Groups {
+					all = append(all, names(ctx, g))
+				}
+				fmt.Fprintf(w, "groups: %s\n", plain(join(all, "")))
+			}
+			if !me.Expires.IsZero() {
+				fmt.Fprintf(w, "the session ends %s\n", a.when(me.Expires))
 			}
 			if me.From.IsValid() {
 				fmt.Fprintf(w, "the plane sees you at %s\n", me.From)
