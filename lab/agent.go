@@ -79,7 +79,7 @@ func Await(ctx context.Context, within time.Duration, ready func() (bool, error)
 			return nil
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return errors.Join(context.Cause(ctx), err)
 		}
 		if time.Now().After(deadline) {
 			return errors.Join(errTimeout, err)

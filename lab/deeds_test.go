@@ -120,6 +120,10 @@ func absence(down func(context.Context, *yard) error, revokeFirst bool) func(con
 			if err := y.revoke(ctx, thirdPort); err != nil {
 				return err
 			}
+			// What was written last is not what has to be found again.
+			if _, err := y.Plane.Admin.Extend(ctx, y.leases[secondPort].id, client.Extension{By: time.Second}); err != nil {
+				return err
+			}
 		}
 		if err := down(ctx, y); err != nil {
 			return err
