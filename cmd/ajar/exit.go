@@ -90,7 +90,7 @@ func reason(err error) string {
 			return "the policy does not allow this: " + plain(why)
 		}
 	}
-	if _, group, ok := strings.Cut(err.Error(), "]; ["); ok && strings.HasPrefix(err.Error(), "if any flags in the group [") {
+	if _, group, ok := strings.Cut(err.Error(), "; ["); ok && strings.HasPrefix(err.Error(), "if any flags in the group [") {
 		flags, _, _ := strings.Cut(group, "]")
 		return "--" + strings.Join(strings.Fields(flags), " and --") + " do not go together"
 	}
