@@ -39,7 +39,7 @@ func TestPowerShell(t *testing.T) {
 	w.awaitClosed(t, m)
 
 	// Start-AzJitNetworkAccessPolicy
-	end := time.Now().Add(2*time.Second + 10*time.Since(began)).UTC().Truncate(time.Millisecond) // what is finer is dropped, so that nothing ends later
+	end := time.Now().Add(5*time.Second + 10*time.Since(began)).UTC().Truncate(time.Millisecond) // what is finer is dropped, so that nothing ends later
 	text := end.Format("2006-01-02T15:04:05.0000000Z")
 	ask := fmt.Sprintf(`{"virtualMachines":[{"id":"%s","ports":[{"number":22,"allowedSourceAddressPrefix":"%s","endTimeUtc":"%s"}]}]}`, m.ID, w.lab.RequesterAddr(), text)
 	before := time.Now()

@@ -128,7 +128,7 @@ func everyOperation(t *testing.T, w *world, cred azcore.TokenCredential, name st
 		t.Errorf("put: %+v", put.JitNetworkAccessPolicy)
 	}
 	w.awaitClosed(t, m)
-	end := time.Now().Add(2*time.Second + 10*time.Since(began)).UTC().Truncate(time.Millisecond)
+	end := time.Now().Add(5*time.Second + 10*time.Since(began)).UTC().Truncate(time.Millisecond)
 	asked, err := jit.Initiate(ctx, group, lab.Location, name, askFor(m.ID, 22, end, nil), nil)
 	if err != nil {
 		t.Fatal(err)
