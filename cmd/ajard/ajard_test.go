@@ -114,21 +114,21 @@ func (p *program) end() {
 		if err != nil {
 			p.t.Errorf("ajard ended with %v\n%s", err, p.stderr)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		p.t.Fatalf("ajard does not end\n%s", p.stderr)
 	}
 }
 
 func until(t *testing.T, ok func() bool) {
 	t.Helper()
-	tick, limit := time.NewTicker(2*time.Millisecond), time.NewTimer(20*time.Second)
+	tick, limit := time.NewTicker(2*time.Millisecond), time.NewTimer(2*time.Minute)
 	defer tick.Stop()
 	defer limit.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			t.Fatal("this did not come about within twenty seconds")
+			t.Fatal("this did not come about within two minutes")
 		}
 	}
 }
