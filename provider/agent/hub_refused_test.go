@@ -31,7 +31,7 @@ func knockWith(t *testing.T, p *plane, a *authority, name string) {
 		return // the plane may be quicker to refuse than we to notice
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	c.Read(make([]byte, 1)) // until it was refused
 }
 

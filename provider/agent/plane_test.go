@@ -298,7 +298,7 @@ func (m *machine) build() *Host {
 	m.stepped = make(chan struct{}, 1)
 	m.Host = &Host{
 		Local: m.mem, Clock: clock, Dir: m.dir, Version: "test", BootID: m.bootID, TrustWall: true, Log: logTo(m.t),
-		Mono: func() time.Duration { return time.Since(m.boot) }, Stepped: m.stepped, Beat: cmp.Or(m.beat, 50*time.Millisecond), Patience: 5 * time.Second,
+		Mono: func() time.Duration { return time.Since(m.boot) }, Stepped: m.stepped, Beat: cmp.Or(m.beat, 50*time.Millisecond), Patience: 30 * time.Second,
 	}
 	return m.Host
 }
@@ -338,7 +338,7 @@ func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for !ok() {
 		select {
 		case <-tick.C:
@@ -351,7 +351,7 @@ func until(t testing.TB, what string, ok func() bool) {
 // report waits for one with the action.
 func (p *plane) report(a ajar.Action) ajar.Report {
 	p.t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		select {
 		case r := <-p.reports:
