@@ -308,6 +308,7 @@ type keeper struct {
 	conn  net.Conn
 	last  chan time.Time // when the last word that came back was sent
 	fault chan error
+	gone  time.Time // when it was known to have ended; after last
 }
 
 func keep(c net.Conn) *keeper {
@@ -322,6 +323,7 @@ func keep(c net.Conn) *keeper {
 				close(began)
 			}
 			if err != nil {
+				k.gone = time.Now()
 				k.last <- last
 				k.fault <- err
 				return

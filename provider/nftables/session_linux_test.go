@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// early and tardy bound the last sign of life against a deadline. The kernel ends an element within one tick before it; what
-// is beyond that here is the test waiting for its turn on a busy machine, which makes the last word it saw look earlier.
+// early and tardy bound the end of a session against a deadline: it lies between the moment at which the last word was sent
+// that came back, and the one at which the next had failed. The kernel ends an element within one tick before it; what is
+// beyond that here leaves room for a busy machine.
 const (
 	early = 500 * time.Millisecond
 	tardy = 150 * time.Millisecond
@@ -31,17 +32,17 @@ func ends(t *testing.T, f *Firewall, want ajar.Ruleset) time.Time {
 	return end
 }
 
-func wantEnd(t *testing.T, what string, last, end time.Time) {
+func wantEnd(t *testing.T, what string, k *keeper, last, end time.Time) {
 	t.Helper()
-	if d := last.Sub(end); d < -early || d > tardy {
-		t.Errorf("%s: last word %v after the deadline", what, d)
+	if k.gone.Before(end.Add(-early)) || last.After(end.Add(tardy)) {
+		t.Errorf("%s: it ended between %v and %v after the deadline", what, last.Sub(end), k.gone.Sub(end))
 	}
 }
 
-// wantSilence is wantEnd for what was read, which may have lain there for a while.
-func wantSilence(t *testing.T, what string, last, end time.Time) {
+// wantSilence is wantEnd for what was read, which may have lain there for a while: for as long as the reader was held up, too.
+func wantSilence(t *testing.T, what string, h heard, end time.Time) {
 	t.Helper()
-	if d := last.Sub(end); d < -early || d > time.Second {
+	if d := h.last.Sub(end); d < -early-h.heldUp || d > time.Second+h.heldUp {
 		t.Errorf("%s: last word %v after the deadline", what, d)
 	}
 }
@@ -70,7 +71,7 @@ func TestSessionIsCutAtExpiryByTheKernelAlone(t *testing.T) {
 	}
 	for _, k := range ks {
 		last, err := k.ended(t)
-		wantEnd(t, "session", last, end)
+		wantEnd(t, "session", k, last, end)
 		// A client that was only waiting is told when it speaks.
 		if !errors.Is(err, unix.ECONNRESET) {
 			err = talks(k.conn)
@@ -133,16 +134,41 @@ func (m *machine) chatter(addr string) chan error {
 	return ended
 }
 
-// listen reads until nothing more comes, and returns when the last byte came.
-func listen(c net.Conn, limit time.Time) time.Time {
-	var last time.Time
+// heard is when the last byte was read, and how long at most this process did not get its turn meanwhile.
+type heard struct {
+	last   time.Time
+	heldUp time.Duration
+}
+
+// listen reads until nothing more comes.
+func listen(c net.Conn, limit time.Time) (h heard) {
+	quit, held := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		const beat = 10 * time.Millisecond
+		pulse := time.NewTicker(beat)
+		defer pulse.Stop()
+		var most time.Duration
+		for at := time.Now(); ; {
+			select {
+			case <-pulse.C:
+				now := time.Now()
+				most = max(most, now.Sub(at)-beat)
+				at = now
+			case <-quit:
+				held <- most
+				return
+			}
+		}
+	}()
 	c.SetReadDeadline(limit)
 	b := make([]byte, 4096)
 	for {
 		if _, err := c.Read(b); err != nil {
-			return last
+			close(quit)
+			h.heldUp = <-held
+			return h
 		}
-		last = time.Now()
+		h.last = time.Now()
 	}
 }
 
@@ -175,8 +201,7 @@ func TestExtensionLosesNothing(t *testing.T) {
 	p := newPair(t)
 	p.host.serve("tcp", ":22")
 	f := p.host.firewall(Config{})
-	end := time.Now().Add(time.Second)
-	want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4)}}
+	want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, time.Now().Add(time.Minute), guest4)}}
 	if err := f.ApplyAt(t.Context(), anyEndpoint, want, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -187,20 +212,27 @@ func TestExtensionLosesNothing(t *testing.T) {
 	k := keep(c)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for i := range uint64(200) {
-		<-tick.C
-		end = time.Now().Add(time.Second)
-		d := ajar.Delta{Base: 1 + i, Rev: 2 + i, Put: []ajar.Rule{leaseOf("a", 22, end, guest4)}}
+	rev := uint64(1)
+	until := func(end time.Time) {
+		t.Helper()
+		d := ajar.Delta{Base: rev, Rev: rev + 1, Put: []ajar.Rule{leaseOf("a", 22, end, guest4)}}
 		if err := f.Change(t.Context(), anyEndpoint, d); err != nil {
 			t.Fatal(err)
 		}
+		rev++
+	}
+	for i := range 200 {
+		<-tick.C
+		until(time.Now().Add(time.Minute))
 		if i%40 == 0 {
 			p.guest.wantOpen(guest4, ap(host4, 22))
 		}
 	}
 	k.lives(t, "extended 200 times")
+	end := time.Now().Add(time.Second)
+	until(end)
 	last, _ := k.ended(t)
-	wantEnd(t, "extended session", last, end)
+	wantEnd(t, "extended session", k, last, end)
 }
 
 func TestDrainLetsLiveSessionsGoOnUntilTheHardStop(t *testing.T) {
@@ -224,7 +256,7 @@ func TestDrainLetsLiveSessionsGoOnUntilTheHardStop(t *testing.T) {
 	p.guest.wantRefused(guest4, ap(host4, 22))
 	k.lives(t, "draining")
 	last, _ := k.ended(t)
-	wantEnd(t, "drained session", last, stop)
+	wantEnd(t, "drained session", k, last, stop)
 }
 
 // TestRuleThatExpiredDrainsOnly: an agent that comes back finds the opening over and the session still entitled.
@@ -244,7 +276,7 @@ func TestRuleThatExpiredDrainsOnly(t *testing.T) {
 	p.guest.wantRefused(guest4, ap(host4, 22))
 	k.lives(t, "draining")
 	last, _ := k.ended(t)
-	wantEnd(t, "drained session", last, r.HardStop)
+	wantEnd(t, "drained session", k, last, r.HardStop)
 }
 
 func TestRevokeCutsAtOnce(t *testing.T) {
@@ -260,7 +292,7 @@ func TestRevokeCutsAtOnce(t *testing.T) {
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
 	at := time.Now()
 	last, _ := k.ended(t)
-	wantEnd(t, "revoked session", last, at)
+	wantEnd(t, "revoked session", k, last, at)
 }
 
 // TestLeasesShareAnElement: the port stays open for a source while any of its leases lives.
@@ -373,7 +405,7 @@ func TestRedirectedToOurself(t *testing.T) {
 	k := keep(c)
 	end := ends(t, f, want)
 	last, _ := k.ended(t)
-	wantEnd(t, "redirected session", last, end)
+	wantEnd(t, "redirected session", k, last, end)
 	p.guest.wantRefused(guest4, ap(host4, 2222))
 }
 

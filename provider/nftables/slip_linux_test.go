@@ -263,7 +263,7 @@ func TestSeveralPathsAreJudgedEach(t *testing.T) {
 	k := keep(c)
 	end := ends(t, f, want)
 	last, _ := k.ended(t)
-	wantEnd(t, "multipath session", last, end)
+	wantEnd(t, "multipath session", k, last, end)
 }
 
 // TestZonesChangeNothing: an administrator has conntrack keep this traffic in a zone of its own.
@@ -297,7 +297,7 @@ func TestZonesChangeNothing(t *testing.T) {
 	s := waiting.session(t, guest4, ap(host4, 3389))
 	end := ends(t, f, want)
 	last, _ := k.ended(t)
-	wantEnd(t, "session in a zone", last, end)
+	wantEnd(t, "session in a zone", k, last, end)
 	s.end(t, end)
 	if err := talks(own); err != nil {
 		t.Errorf("the host's own call: %v", err)
