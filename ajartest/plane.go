@@ -168,14 +168,14 @@ func (p *Plane) Restart() {
 // Until polls ok, for ten seconds at most.
 func (p *Plane) Until(ok func() bool) {
 	p.T.Helper()
-	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(10*time.Second)
+	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(2*time.Minute)
 	defer tick.Stop()
 	defer limit.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			p.T.Fatal("this did not come about within ten seconds")
+			p.T.Fatal("this did not come about within two minutes")
 		}
 	}
 }
