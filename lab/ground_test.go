@@ -149,7 +149,7 @@ func (g *ground) play(ctx context.Context, c cell, count bool) (p played, err er
 	until, actErr := s.perform(ctx)
 	quiet := s.quiet()
 	if count {
-		quiet = time.Second // what is not seen now is never killed at
+		quiet = 400 * time.Millisecond // what is not seen now is never killed at; and the lease goes on meanwhile
 	}
 	p.steps, p.struck = tr.rest(until, quiet)
 	if err := errors.Join(actErr, tr.end()); err != nil {

@@ -164,7 +164,7 @@ func onAll(t *testing.T, gs []*ground, cs []cell, count bool) []played {
 	return done
 }
 
-// report prints a line for each kind of cell, and fails if most of its steps were never met. (Some come when they come:
+// report prints a line for each kind of cell, and fails if hardly any of its steps were met. (Some come when they come:
 // SQLite's checkpoints, and the agent's fsync, for which nobody waits.)
 func report(t *testing.T, done []played) {
 	t.Helper()
@@ -202,7 +202,7 @@ func report(t *testing.T, done []played) {
 			k.blow, k.act, k.victim, len(ps), struck, len(sites), held, span(down), span(behind)))
 	}
 	for p, n := range cells {
-		if p.act != rest && met[p]*2 < n {
+		if p.act != rest && met[p]*3 < n {
 			t.Errorf("%s, %s: of %d cells only %d were killed at their step, the others not at %q", p.act, p.victim, n, met[p], missed[p])
 		}
 	}
