@@ -307,7 +307,7 @@ func (s *Server) deleteSecret(ctx context.Context, c *call, _ nothing) (nothing,
 		return nothing{}, err
 	}
 	for _, cr := range all {
-		if cr.ID == c.value("id") {
+		if cr.ID == c.value("id") && cr.Kind == ajar.Secret {
 			_, err := s.Broker.DeleteCredential(ctx, c.who, cr.ID)
 			s.Auth.Forget(p.ID)
 			return nothing{}, err

@@ -269,7 +269,14 @@ func (b *Broker) DeleteCredential(ctx context.Context, who ajar.Caller, id strin
 		} else if err != nil {
 			return err
 		}
-		return t.mayChange(c.Principal)
+		if err := t.mayChange(c.Principal); err != nil {
+			return err
+		}
+		if t.self(c.Principal) && (c.Kind == ajar.Password || c.Kind == ajar.Once) {
+			// Whoever found a token would have no password to confirm before they set one.
+			return ajar.Errorf(ajar.Forbidden, "a password of one's own is replaced by another, not removed")
+		}
+		return nil
 	}}
 	err = b.do(ctx, who, o, func(t *txn) error {
 		if existed = c != nil; !existed {

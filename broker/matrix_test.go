@@ -140,6 +140,10 @@ var verbs = []struct {
 	}},
 	{"RemoveHost", all, func(m *bench) error { return m.b.RemoveHost(ctx, m.who, m.vm, false) }},
 	{"Hosts", readers, func(m *bench) error { return seen(m.b.Hosts(ctx, m.who, "", broker.Page{})) }},
+	{"HostsOf", readers + " vc jr ja", func(m *bench) error {
+		all, err := m.b.HostsOf(ctx, m.who, []ajar.ID{vm(group, "vm1")})
+		return seen(all, "", err)
+	}},
 
 	{"BeginListing", all + " vc", func(m *bench) error {
 		_, _, err := m.b.BeginListing(ctx, m.who, ajar.Origin{Provider: "fake", Scope: group}, "x", time.Minute)

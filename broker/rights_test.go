@@ -396,7 +396,7 @@ func TestCredentialsAndTokens(t *testing.T) {
 	p.refused(ajar.NotFound, err)
 	_, err = p.b.DeleteCredential(ctx, mallory, list[0].ID)
 	p.refused(ajar.Forbidden, err)
-	existed, err := p.b.DeleteCredential(ctx, alice, list[0].ID)
+	existed, err := p.b.DeleteCredential(ctx, p.owner, list[0].ID)
 	if p.must(err); !existed {
 		t.Error("it existed")
 	}

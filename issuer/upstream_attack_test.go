@@ -279,6 +279,24 @@ func TestNobodyIsTakenOverByNameOrAddress(t *testing.T) {
 	}
 }
 
+// TestAnAddressThatIsNotVerifiedIsNoName, however the provider says that it is not.
+func TestAnAddressThatIsNotVerifiedIsNoName(t *testing.T) {
+	for i, c := range []struct {
+		verified any
+		name     string
+	}{{true, "boss@example.org"}, {"true", "boss@example.org"}, {false, "s"}, {"false", "s"}, {"no", "s"}, {0, "s"}} {
+		h := newVillain(t)
+		up := h.upstream("corp")
+		up.NameClaim = "email"
+		g := newPages(t, func(conf *Config) { conf.Upstreams = []Upstream{up} })
+		h.now = g.now
+		h.claims = map[string]any{"email": "boss@example.org", "email_verified": c.verified, "sub": "s"}
+		if who := g.browser().via(h, "corp").signedIn(); who != c.name {
+			t.Errorf("%d: with email_verified %v somebody is called %q", i, c.verified, who)
+		}
+	}
+}
+
 // TestAwayCookieTellsNothing: the browser keeps its nonce and verifier sealed, and cannot be given another's provider.
 func TestAwayCookieTellsNothing(t *testing.T) {
 	g, _ := besieged(t, "evil")

@@ -52,7 +52,8 @@ func (p *provider) read(id *oidc.IDToken, claims map[string]json.RawMessage) (*s
 		return nil, errors.New("the id token is of a time to come, or of none")
 	}
 	out := &said{subject: id.Subject, name: text(p.NameClaim), display: clip(text("name"), 256), amr: []string{"fed"}, authTime: signedInAt(claims, now)}
-	if p.NameClaim == "email" && string(claims["email_verified"]) == "false" {
+	// Some say it as text. Who does not say it at all is taken at their word: the name gives nobody's account.
+	if v := strings.Trim(string(claims["email_verified"]), `"`); p.NameClaim == "email" && v != "" && v != "true" {
 		out.name = ""
 	}
 	var amr []string
