@@ -7,23 +7,34 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// Every promise of docs/security.md names a test, and every test that it names exists.
+var (
+	testFunc = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(t \*testing\.T\)`)
+	tested   = regexp.MustCompile("((?:`Test[A-Za-z0-9]+`, )*`Test[A-Za-z0-9]+`)(?: \\(|, )([a-z]+(?:/[a-z]+)?)\\)")
+	testName = regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
+)
+
+// Every promise of docs/security.md names a test, and every test that it names exists, in the package that it says.
 func TestPromisesHaveTests(t *testing.T) {
 	doc, err := os.ReadFile("../docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var code strings.Builder
+	where := map[string][]string{} // the folders that have a test of that name
 	err = filepath.WalkDir("..", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(p, "_test.go") {
 			return err
 		}
 		b, err := os.ReadFile(p)
 		code.Write(b)
+		for _, m := range testFunc.FindAllSubmatch(b, -1) {
+			where[string(m[1])] = append(where[string(m[1])], filepath.ToSlash(filepath.Dir(p)))
+		}
 		return err
 	})
 	if err != nil {
@@ -43,7 +54,14 @@ func TestPromisesHaveTests(t *testing.T) {
 	if rows < 15 {
 		t.Errorf("docs/security.md makes only %d promises", rows)
 	}
-	names := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(doc), -1)
+	for _, group := range tested.FindAllStringSubmatch(string(doc), -1) {
+		for _, n := range testName.FindAllStringSubmatch(group[1], -1) {
+			if !slices.ContainsFunc(where[n[1]], func(dir string) bool { return strings.HasSuffix(dir, "/"+group[2]) || (dir == ".." && group[2] == "ajar") }) {
+				t.Errorf("docs/security.md says that %s is in %s; it is in %v", n[1], group[2], where[n[1]])
+			}
+		}
+	}
+	names := testName.FindAllStringSubmatch(string(doc), -1)
 	if len(names) < 20 {
 		t.Fatalf("docs/security.md names only %d tests", len(names))
 	}
