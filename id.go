@@ -128,10 +128,16 @@ func (s ID) Type() string {
 	return t
 }
 
+// The types of targets and of policies, as Azure spells them.
+const (
+	MachineType = "Microsoft.Compute/virtualMachines"
+	PolicyType  = "Microsoft.Security/locations/jitNetworkAccessPolicies"
+)
+
 // IsMachine reports whether s names a virtual machine in a resource group, which is how every target is named.
 func (s ID) IsMachine() bool {
 	return strings.Count(strings.Trim(string(s), "/"), "/") == 7 && s.Subscription() != "" && s.ResourceGroup() != "" &&
-		strings.EqualFold(s.Type(), "Microsoft.Compute/virtualMachines")
+		strings.EqualFold(s.Type(), MachineType)
 }
 
 func (s ID) segments() []string {

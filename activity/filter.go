@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/odata"
 )
 
 // Filter is a $filter on the activity log. Zero fields do not filter; of a list one entry must fit. Texts are compared
@@ -27,141 +28,62 @@ type Filter struct {
 	IDs           []string // eventDataId
 }
 
+// maxFilter is how long a filter may be.
 const maxFilter = 4000
-
-func bad(why string) error {
-	return &ajar.Error{Kind: ajar.Invalid, Code: "InvalidFilterInQueryString", Msg: "Invalid $filter in the query string: " + why + "."}
-}
 
 // Parse reads a $filter: comparisons joined by "and", each of a property, eq (of eventTimestamp also ge, gt, le, lt), and a
 // text in single quotes or without them. A time may lack its zone, which is UTC then.
 func Parse(text string) (f Filter, err error) {
-	if len(text) > maxFilter {
-		return f, bad("it is longer than 4000 bytes")
-	}
-	words, err := split(text)
-	if err != nil || len(words) == 0 {
+	e, err := odata.Parse(text, maxFilter)
+	if err != nil {
 		return f, err
 	}
-	for {
-		if len(words) < 3 {
-			return f, bad("it ends where a comparison such as status eq 'Failed' is expected")
-		}
-		if err := f.compare(words[0], strings.ToLower(words[1].text), words[2]); err != nil {
+	for _, t := range e.Terms() {
+		if err := f.compare(t); err != nil {
 			return f, err
 		}
-		if words = words[3:]; len(words) == 0 {
-			break
-		}
-		if join := strings.ToLower(words[0].text); join != "and" || words[0].quoted {
-			if join == "or" {
-				return f, bad("comparisons can be joined by 'and' alone")
-			}
-			return f, bad("'" + short(words[0].text) + "' stands where 'and' is expected")
-		}
-		words = words[1:]
 	}
 	if !f.Since.IsZero() && !f.Before.IsZero() && !f.Since.Before(f.Before) {
-		return f, bad("the first eventTimestamp is not before the last one")
+		return f, odata.Bad("the first eventTimestamp is not before the last one")
 	}
 	return f, nil
 }
 
-// word is a name, an operator or a value.
-type word struct {
-	text   string
-	quoted bool
-}
-
-// split takes a filter apart. Clients write a time as '…', as datetime'…', and bare.
-func split(text string) (words []word, err error) {
-	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
-		if rest, ok := cutFold(text, "datetime'"); ok {
-			text = "'" + rest
-		}
-		if text[0] == '\'' {
-			w, rest, err := quoted(text)
-			if err != nil {
-				return nil, err
-			}
-			words, text = append(words, word{w, true}), rest
-			continue
-		}
-		n := strings.IndexAny(text, " \t\r\n'()")
-		switch {
-		case n < 0:
-			n = len(text)
-		case n == 0:
-			return nil, bad("parentheses and functions are not taken; join comparisons by 'and'")
-		}
-		words, text = append(words, word{text: text[:n]}), text[n:]
-	}
-	return words, nil
-}
-
-func cutFold(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
-		return s, false
-	}
-	return s[len(prefix):], true
-}
-
-func quoted(text string) (w, rest string, err error) {
-	var b strings.Builder
-	for i := 1; i < len(text); i++ {
-		switch {
-		case text[i] != '\'':
-			b.WriteByte(text[i])
-		case i+1 < len(text) && text[i+1] == '\'':
-			b.WriteByte('\'')
-			i++
-		default:
-			return b.String(), text[i+1:], nil
-		}
-	}
-	return "", "", bad("a text in quotes has no end")
-}
-
-func short(s string) string {
-	if r := []rune(strings.ToValidUTF8(s, "\uFFFD")); len(r) > 60 {
-		return string(r[:60]) + "…"
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
 // compare enters one comparison.
-func (f *Filter) compare(field word, op string, value word) error {
-	name := strings.ToLower(field.text)
-	if field.quoted {
-		return bad("'" + short(field.text) + "' stands where a property is expected")
+func (f *Filter) compare(t *odata.Expr) error {
+	switch name := strings.ToLower(t.Name); {
+	case t.Op == odata.Or && !t.Grouped:
+		return odata.Bad("comparisons can be joined by 'and' alone")
+	case t.Grouped, t.Op == odata.Call, t.Op == odata.Not:
+		return odata.Bad("parentheses, functions and not are not taken; join comparisons by 'and'")
+	case name == "eventtimestamp":
+		return f.time(t.Op, t.Value.Text)
+	case t.Op != "eq":
+		return odata.Bad("'" + odata.Short(t.Op) + "' stands where eq is expected; ge, gt, le and lt are for eventTimestamp alone")
+	case t.Value.Text == "":
+		return odata.Bad("the value of '" + odata.Short(t.Name) + "' is empty")
 	}
-	if name == "eventtimestamp" {
-		return f.time(op, value.text)
-	}
-	if op != "eq" {
-		return bad("'" + short(op) + "' stands where eq is expected; ge, gt, le and lt are for eventTimestamp alone")
-	}
-	if !value.quoted && (strings.EqualFold(value.text, "and") || strings.EqualFold(value.text, "or")) {
-		return bad("a value is missing after '" + short(field.text) + " eq'")
-	}
-	if value.text == "" {
-		return bad("the value of '" + short(field.text) + "' is empty")
-	}
+	return f.equal(t.Name, t.Value.Text)
+}
+
+// equal enters what a property must be.
+func (f *Filter) equal(field, value string) error {
+	name := strings.ToLower(field)
 	one := map[string]*string{"resourcegroupname": &f.Group, "resourcegroup": &f.Group, "correlationid": &f.Corr, "caller": &f.Caller}
 	if into := one[name]; into != nil {
-		if *into != "" && !strings.EqualFold(*into, value.text) {
-			return bad("'" + short(field.text) + "' is compared twice")
+		if *into != "" && !strings.EqualFold(*into, value) {
+			return odata.Bad("'" + odata.Short(field) + "' is compared twice")
 		}
-		*into = value.text
+		*into = value
 		return nil
 	}
 	switch name {
 	case "resourceuri", "resourceid":
-		return f.resource(value.text)
+		return f.resource(value)
 	case "eventchannels", "channels":
-		return oneOf(value.text, "channel", channels)
+		return oneOf(value, "channel", channels)
 	}
-	return f.list(field.text, value.text)
+	return f.list(field, value)
 }
 
 // channels are those of all records: administrators' operations.
@@ -176,11 +98,11 @@ func (f *Filter) list(field, value string) error {
 		"eventname": &f.Names, "eventdataid": &f.IDs,
 	}[strings.ToLower(field)]
 	if into == nil {
-		return bad("'" + short(field) + "' is no property to filter by; eventTimestamp, resourceGroupName, resourceUri, resourceProvider, resourceType, " +
+		return odata.Bad("'" + odata.Short(field) + "' is no property to filter by; eventTimestamp, resourceGroupName, resourceUri, resourceProvider, resourceType, " +
 			"correlationId, caller, status, subStatus, levels, operations, category, eventName and eventDataId are")
 	}
 	if *into != nil {
-		return bad("'" + short(field) + "' is compared twice; give several values in one, as 'a,b'")
+		return odata.Bad("'" + odata.Short(field) + "' is compared twice; give several values in one, as 'a,b'")
 	}
 	for part := range strings.SplitSeq(value, ",") {
 		if part = strings.TrimSpace(part); part != "" {
@@ -188,7 +110,7 @@ func (f *Filter) list(field, value string) error {
 		}
 	}
 	if *into == nil {
-		return bad("the value of '" + short(field) + "' is empty")
+		return odata.Bad("the value of '" + odata.Short(field) + "' is empty")
 	}
 	switch into {
 	case &f.Statuses:
@@ -217,7 +139,7 @@ func (f *Filter) statuses() error {
 			f.Statuses[i] = Resolved
 		case "in progress", "inprogress", "updated":
 		default:
-			return bad("there is no status '" + short(s) + "'; Started, Accepted, Succeeded, Failed, Active and Resolved are there")
+			return odata.Bad("there is no status '" + odata.Short(s) + "'; Started, Accepted, Succeeded, Failed, Active and Resolved are there")
 		}
 	}
 	return nil
@@ -227,7 +149,7 @@ func oneOf(value, what string, known []string) error {
 	for part := range strings.SplitSeq(value, ",") {
 		part = strings.TrimSpace(part)
 		if !slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, part) }) {
-			return bad("there is no " + what + " '" + short(part) + "'; " + strings.Join(known, ", ") + " are there")
+			return odata.Bad("there is no " + what + " '" + odata.Short(part) + "'; " + strings.Join(known, ", ") + " are there")
 		}
 	}
 	return nil
@@ -236,10 +158,10 @@ func oneOf(value, what string, known []string) error {
 func (f *Filter) resource(text string) error {
 	id, err := ajar.ParseID(text)
 	if err != nil || id == ajar.Root {
-		return bad("'" + short(text) + "' is not the id of a resource")
+		return odata.Bad("'" + odata.Short(text) + "' is not the id of a resource")
 	}
 	if f.Resource != "" && !f.Resource.Equal(id) {
-		return bad("the resource is compared twice")
+		return odata.Bad("the resource is compared twice")
 	}
 	f.Resource = id
 	return nil
@@ -253,14 +175,14 @@ func (f *Filter) time(op, text string) error {
 		text = text[:i] + "+" + text[i+1:] // what a plus sign in a query reads as
 	}
 	var at time.Time
-	err := error(bad(""))
+	err := error(odata.Bad(""))
 	for _, form := range timeForms {
 		if err != nil && len(text) <= 64 {
 			at, err = time.Parse(form, strings.ToUpper(text))
 		}
 	}
 	if err != nil || at.Year() < 1 || at.Year() > 9999 {
-		return bad("'" + short(text) + "' is not a time such as '2026-11-20T17:00:00Z'")
+		return odata.Bad("'" + odata.Short(text) + "' is not a time such as '2026-11-20T17:00:00Z'")
 	}
 	if epoch := time.Unix(0, 0); at.Before(epoch) {
 		at = epoch // nothing was logged before; .NET's least time is sent as well
@@ -284,7 +206,7 @@ func (f *Filter) time(op, text string) error {
 		f.since(ceil)
 		f.before(after)
 	default:
-		return bad("'" + short(op) + "' stands where ge, gt, le, lt or eq is expected")
+		return odata.Bad("'" + odata.Short(op) + "' stands where ge, gt, le, lt or eq is expected")
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/odata"
 )
 
 // Query is one page of the activity log.
@@ -31,7 +32,7 @@ func (q *Query) At() (ajar.ID, error) {
 	if f.Group != "" && at != ajar.Root {
 		group, err := ajar.ParseID(string(at) + "/resourceGroups/" + f.Group)
 		if err != nil || strings.Contains(f.Group, "/") {
-			return "", bad("'" + short(f.Group) + "' is not the name of a resource group")
+			return "", odata.Bad("'" + odata.Short(f.Group) + "' is not the name of a resource group")
 		}
 		at = group
 	}
@@ -41,7 +42,7 @@ func (q *Query) At() (ajar.ID, error) {
 		at = f.Resource
 	case f.Resource.Covers(at):
 	default:
-		return "", bad("the resource '" + short(string(f.Resource)) + "' does not lie in " + string(at) + ", which is asked for")
+		return "", odata.Bad("the resource '" + odata.Short(string(f.Resource)) + "' does not lie in " + string(at) + ", which is asked for")
 	}
 	return at, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/odata"
 )
 
 // Select is a $select: the properties that records are shown with; nil = all.
@@ -34,7 +35,7 @@ func ParseSelect(text string) (Select, error) {
 		}
 		i, ok := members[strings.ToLower(name)]
 		if !ok {
-			return nil, badSelect("'" + short(name) + "' is no property of an event")
+			return nil, badSelect("'" + odata.Short(name) + "' is no property of an event")
 		}
 		if s == nil {
 			s = Select{}

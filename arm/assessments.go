@@ -20,12 +20,12 @@ const (
 type assessmentBody = proxyBody[assessmentProperties]
 
 type assessmentProperties struct {
-	Resource    resourceDetails     `json:"resourceDetails"`
-	DisplayName string              `json:"displayName"`
-	Status      assessmentStatus    `json:"status"`
-	Additional  map[string]string   `json:"additionalData"`
-	Metadata    *assessmentMetadata `json:"metadata,omitempty"`
-	Links       *map[string]string  `json:"links,omitempty"`
+	Resource    resourceDetails               `json:"resourceDetails"`
+	DisplayName string                        `json:"displayName"`
+	Status      assessmentStatus              `json:"status"`
+	Additional  map[string]string             `json:"additionalData"`
+	Metadata    *assessmentMetadataProperties `json:"metadata,omitempty"`
+	Links       *map[string]string            `json:"links,omitempty"`
 }
 
 type resourceDetails struct {
@@ -40,7 +40,7 @@ type assessmentStatus struct {
 	First       *stamp `json:"firstEvaluationDate,omitempty"`
 }
 
-type assessmentMetadata struct {
+type assessmentMetadataProperties struct {
 	DisplayName          string   `json:"displayName"`
 	PolicyDefinition     ajar.ID  `json:"policyDefinitionId"`
 	Description          string   `json:"description"`
@@ -54,7 +54,7 @@ type assessmentMetadata struct {
 	AssessmentType       string   `json:"assessmentType"`
 }
 
-type metadataBody = proxyBody[assessmentMetadata]
+type metadataBody = proxyBody[assessmentMetadataProperties]
 
 // The codes of an assessment.
 const (
@@ -139,7 +139,7 @@ func showAssessment(m *broker.Machine, now time.Time, more []string) assessmentB
 }
 
 func metadata() metadataBody {
-	return metadataBody{"/providers/" + metadataType + "/" + broker.AssessmentKey, broker.AssessmentKey, metadataType, assessmentMetadata{
+	return metadataBody{"/providers/" + metadataType + "/" + broker.AssessmentKey, broker.AssessmentKey, metadataType, assessmentMetadataProperties{
 		DisplayName: assessmentName, PolicyDefinition: definitionID,
 		Description: "Whoever can reach a port for remote administration can try to log in there. Kept closed, and opened for one source and a limited time to those who may, it is out of reach of everybody else.",
 		Remediation: "1. Have the machine's host join (ajar host). 2. Put a just-in-time policy that names the machine and its management ports.",

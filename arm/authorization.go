@@ -1,22 +1,16 @@
 package arm
 
 import (
-	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/odata"
 )
 
 // Microsoft.Authorization lies below every scope there is: the root, a management group, a subscription, a resource group,
 // any resource. So its patterns have the scope in one place, {scope}, whatever its depth: locate makes it one segment
 // before the mux sees it. At the root there is none.
-
-const authorization = "/providers/microsoft.authorization"
-
-// authorizationTypes are the types below a scope that locate finds the scope of.
-var authorizationTypes = []string{"roledefinitions", "roleassignments", "denyassignments", "permissions"}
 
 func (s *Server) authorizationRoutes() (routes []route) {
 	for _, at := range []string{"", "/{scope}"} {
@@ -27,39 +21,21 @@ func (s *Server) authorizationRoutes() (routes []route) {
 			rights = at + authorization + "/permissions"
 		)
 		routes = append(routes,
-			route{http.MethodGet, defs, beside, op(200, s.armListRoles), says("Lists the roles that can be assigned at a scope.", ajar.RoleDefinitionRead, "$filter")},
-			route{http.MethodGet, defs + "/{id}", beside, op(200, s.armGetRole), says("Shows a role that can be assigned at a scope or below it.", ajar.RoleDefinitionRead)},
-			route{http.MethodPut, defs + "/{id}", beside, op(201, s.armPutRole), says("Makes or replaces a custom role.", ajar.RoleDefinitionWrite)},
-			route{http.MethodDelete, defs + "/{id}", beside, op(200, s.armDeleteRole), says("Removes a custom role that nobody is assigned.", ajar.RoleDefinitionDelete)},
-			route{http.MethodGet, assign, beside, op(200, s.armListAssignments), says("Lists the role assignments at, above and below a scope.", ajar.RoleAssignmentRead, "$filter", "$top")},
-			route{http.MethodGet, assign + "/{id}", beside, op(200, s.armGetAssignment), says("Shows a role assignment.", ajar.RoleAssignmentRead)},
-			route{http.MethodPut, assign + "/{id}", beside, op(201, s.armPutAssignment), says("Assigns a role at a scope, under a condition if there is one.", ajar.RoleAssignmentWrite)},
-			route{http.MethodDelete, assign + "/{id}", beside, op(200, s.armDeleteAssignment), says("Takes a role assignment away.", ajar.RoleAssignmentDelete)},
-			route{http.MethodGet, denies, beside, op(200, s.armListDenies), says("Lists the deny assignments at, above and below a scope.", ajar.DenyAssignmentRead, "$filter")},
-			route{http.MethodGet, denies + "/{id}", beside, op(200, s.armGetDeny), says("Shows a deny assignment.", ajar.DenyAssignmentRead)},
-			route{http.MethodGet, rights, beside, op(200, s.armPermissions), says("Lists what the caller may do at a scope.", "")},
+			Get(defs, beside, op(200, s.armListRoles), "Lists the roles that can be assigned at a scope.", ajar.RoleDefinitionRead, "$filter"),
+			Get(defs+"/{id}", beside, op(200, s.armGetRole), "Shows a role that can be assigned at a scope or below it.", ajar.RoleDefinitionRead),
+			Put(defs+"/{id}", beside, op(201, s.armPutRole), "Makes or replaces a custom role.", ajar.RoleDefinitionWrite),
+			Delete(defs+"/{id}", beside, op(200, s.armDeleteRole), "Removes a custom role that nobody is assigned.", ajar.RoleDefinitionDelete),
+			Get(assign, beside, op(200, s.armListAssignments), "Lists the role assignments at, above and below a scope.", ajar.RoleAssignmentRead, "$filter", "$top"),
+			Get(assign+"/{id}", beside, op(200, s.armGetAssignment), "Shows a role assignment.", ajar.RoleAssignmentRead),
+			Put(assign+"/{id}", beside, op(201, s.armPutAssignment), "Assigns a role at a scope, under a condition if there is one.", ajar.RoleAssignmentWrite),
+			Delete(assign+"/{id}", beside, op(200, s.armDeleteAssignment), "Takes a role assignment away.", ajar.RoleAssignmentDelete),
+			Get(denies, beside, op(200, s.armListDenies), "Lists the deny assignments at, above and below a scope.", ajar.DenyAssignmentRead, "$filter"),
+			Get(denies+"/{id}", beside, op(200, s.armGetDeny), "Shows a deny assignment.", ajar.DenyAssignmentRead),
+			Get(rights, beside, op(200, s.armPermissions), "Lists what the caller may do at a scope.", ""),
 		)
 	}
-	return append(routes, route{http.MethodGet, "/subscriptions/{s}" + authorization + "/classicadministrators", beside, op(200, s.classicAdministrators),
-		says("Lists the classic administrators of a subscription: there are none.", ajar.SubscriptionRead)})
-}
-
-// locate finds the scope of a path that asks for Microsoft.Authorization, and gives the path as the mux takes it: the
-// scope as one escaped segment, in the caller's own spelling. folded is path as fold made it.
-func locate(path, folded string) (u url.URL, ok bool) {
-	i := strings.LastIndex(folded, authorization+"/")
-	if i <= 0 {
-		return u, false
-	}
-	rest := folded[i:]
-	kind, _, _ := strings.Cut(rest[len(authorization)+1:], "/")
-	n := strings.Count(folded[:i], "/")
-	if n%2 != 0 || !slices.Contains(authorizationTypes, kind) {
-		return u, false
-	}
-	segs := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
-	scope, tail := strings.Join(segs[:n], "/"), url.URL{Path: rest}
-	return url.URL{Path: "/" + scope + rest, RawPath: "/" + url.PathEscape(scope) + tail.EscapedPath()}, true
+	return append(routes, Get("/subscriptions/{s}"+authorization+"/classicadministrators", beside, op(200, s.classicAdministrators),
+		"Lists the classic administrators of a subscription: there are none.", ajar.SubscriptionRead))
 }
 
 // at is the scope that the path asks about.
@@ -125,78 +101,61 @@ func roleIDAt(scope ajar.ID, id ajar.RoleID) ajar.ID {
 func (c *call) since(day string) bool { return c.param("api-version") >= day }
 
 // authorizationFilter is a $filter of Microsoft.Authorization: functions and comparisons, joined by "and".
-type authorizationFilter map[string]string // in lower case; a function without arguments has the value "true"
+type authorizationFilter map[string]string // by names in lower case; a function without arguments has the value "true"
 
 // authorizationFilter reads the call's $filter. words are what may be asked: "atScope()", "assignedTo(”)", "roleName eq".
 func (c *call) authorizationFilter(words ...string) (authorizationFilter, error) {
-	text := c.param("$filter")
-	if len(text) > maxFilter {
-		return nil, badFilter("it is longer than 2000 bytes")
-	}
-	all, err := filterWords(text)
+	e, err := odata.Parse(c.param("$filter"), maxFilter)
 	if err != nil {
 		return nil, err
 	}
 	f := authorizationFilter{}
-	for p := (&filterParser{words: all}); len(p.words) > 0; {
-		name := p.peek()
-		i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(w[:strings.IndexAny(w, "( ")], name) })
+	for _, t := range e.Terms() {
+		if t.Op == odata.Or || t.Op == odata.Not || t.Grouped {
+			return nil, odata.Bad("'" + t.Op + "' or a parenthesis stands where and is expected")
+		}
+		i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(w[:strings.IndexAny(w, "( ")], t.Name) })
 		if i < 0 {
-			return nil, badFilter("'" + short(p.words[0]) + "' is not among what can be asked: " + strings.Join(words, ", "))
+			return nil, odata.Bad("'" + odata.Short(t.Name) + "' is not among what can be asked: " + strings.Join(words, ", "))
 		}
-		p.next()
-		if f[name], err = p.argument(words[i]); err != nil {
+		if f[strings.ToLower(t.Name)], err = argument(t, words[i]); err != nil {
 			return nil, err
-		}
-		if len(p.words) > 0 {
-			if _, err := p.want("and"); err != nil {
-				return nil, err
-			}
-			if len(p.words) == 0 {
-				return nil, badFilter("it ends after and")
-			}
 		}
 	}
 	return f, nil
 }
 
-// argument reads what follows the name of a function or property of that form.
-func (p *filterParser) argument(form string) (text string, err error) {
-	if strings.HasSuffix(form, " eq") {
-		if _, err := p.want("eq"); err != nil {
-			return "", err
+// argument is what a function or a property of that form is given. Clients send ids without quotes, too.
+func argument(t *odata.Expr, form string) (string, error) {
+	v := t.Value
+	switch {
+	case strings.HasSuffix(form, " eq"):
+		if t.Op != "eq" {
+			return "", odata.Bad("eq is expected after '" + odata.Short(t.Name) + "'")
 		}
-		return p.value()
-	}
-	if _, err := p.want("("); err != nil {
-		return "", err
-	}
-	text = "true"
-	if strings.Contains(form, "'") {
-		if text, err = p.value(); err != nil {
-			return "", err
+	case t.Op != odata.Call:
+		return "", odata.Bad("'" + form + "' is a function")
+	case !strings.Contains(form, "'"):
+		if len(t.Args) > 0 {
+			return "", odata.Bad("'" + form + "' takes nothing")
 		}
+		return "true", nil
+	case len(t.Args) != 1:
+		return "", odata.Bad("'" + form + "' takes one text in single quotes")
+	default:
+		v = t.Args[0]
 	}
-	_, err = p.want(")")
-	return text, err
-}
-
-// value reads a text in quotes, or a bare one, as clients send ids.
-func (p *filterParser) value() (string, error) {
-	switch w := p.peek(); {
-	case w == "" || strings.ContainsAny(w, "(),"):
-		return "", badFilter("a text in single quotes is expected")
-	case w[0] == '\'':
-		return p.text()
+	if !v.Quoted {
+		v.Text = strings.Trim(v.Text, "{}")
 	}
-	return strings.Trim(p.next(), "{}"), nil
+	return v.Text, nil
 }
 
 // guidOf is an id in a filter, in lower case.
 func (f authorizationFilter) guidOf(name string) (ajar.PrincipalID, error) {
 	v := f[name]
 	if v != "" && !subscriptionForm.MatchString(v) {
-		return "", badFilter("'" + short(v) + "' is not an id")
+		return "", odata.Bad("'" + odata.Short(v) + "' is not an id")
 	}
 	return ajar.PrincipalID(strings.ToLower(v)), nil
 }

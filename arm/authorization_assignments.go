@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -22,14 +21,14 @@ const conditionVersion = "2.0"
 
 // armAssignmentBody is a role assignment as Azure writes it.
 type armAssignmentBody struct {
-	Properties armAssignment `json:"properties"`
-	ID         ajar.ID       `json:"id"`
-	Type       string        `json:"type"`
-	Name       string        `json:"name"`
+	Properties armAssignmentProperties `json:"properties"`
+	ID         ajar.ID                 `json:"id"`
+	Type       string                  `json:"type"`
+	Name       string                  `json:"name"`
 }
 
 // armAssignment has what the api-version knows of, with null where there is nothing.
-type armAssignment struct {
+type armAssignmentProperties struct {
 	RoleDefinitionID ajar.ID            `json:"roleDefinitionId"`
 	PrincipalID      ajar.PrincipalID   `json:"principalId"`
 	PrincipalType    ajar.PrincipalKind `json:"principalType,omitempty"`
@@ -44,19 +43,8 @@ type armAssignment struct {
 	Description      *nullText          `json:"description,omitempty"`
 }
 
-// nullText is a text, or null.
-type nullText string
-
-// MarshalJSON writes null for "".
-func (t nullText) MarshalJSON() ([]byte, error) {
-	if t == "" {
-		return []byte("null"), nil
-	}
-	return json.Marshal(string(t))
-}
-
 func (c *call) armAssignment(a *ajar.RoleAssignment) armAssignmentBody {
-	p := armAssignment{
+	p := armAssignmentProperties{
 		RoleDefinitionID: roleIDAt(a.Scope, a.Role), PrincipalID: a.Principal, Scope: a.Scope,
 		CreatedOn: when(a.Created), UpdatedOn: when(a.Created), CreatedBy: nullText(a.CreatedBy), UpdatedBy: nullText(a.CreatedBy),
 	}

@@ -12,13 +12,13 @@ const denyAssignmentType = "Microsoft.Authorization/denyAssignments"
 
 // armDenyBody is a deny assignment as Azure writes it.
 type armDenyBody struct {
-	Properties armDeny `json:"properties"`
-	ID         ajar.ID `json:"id"`
-	Type       string  `json:"type"`
-	Name       string  `json:"name"`
+	Properties armDenyProperties `json:"properties"`
+	ID         ajar.ID           `json:"id"`
+	Type       string            `json:"type"`
+	Name       string            `json:"name"`
 }
 
-type armDeny struct {
+type armDenyProperties struct {
 	Name        string          `json:"denyAssignmentName"`
 	Description string          `json:"description"`
 	Permissions []armPermission `json:"permissions"`
@@ -51,7 +51,7 @@ func armPrincipals(ps []ajar.PrincipalID) []armPrincipal {
 func (c *call) armDeny(d *ajar.DenyAssignment) armDenyBody {
 	b := armDenyBody{
 		ID: below(d.Scope, "denyAssignments", d.ID), Type: denyAssignmentType, Name: d.ID,
-		Properties: armDeny{
+		Properties: armDenyProperties{
 			Name: d.Name, Permissions: []armPermission{}, Principals: armPrincipals(d.Principals), Exclude: armPrincipals(d.ExcludePrincipals),
 			Scope: d.Scope, NotBelow: d.NotBelow, CreatedOn: when(d.Created),
 		},

@@ -4,10 +4,10 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/broker"
+	"github.com/ajar-access/ajar/odata"
 )
 
 const (
@@ -18,13 +18,13 @@ const (
 
 // armRoleBody is a role definition as Azure writes it.
 type armRoleBody struct {
-	Properties armRole `json:"properties"`
-	ID         ajar.ID `json:"id"`
-	Type       string  `json:"type"`
-	Name       string  `json:"name"`
+	Properties armRoleProperties `json:"properties"`
+	ID         ajar.ID           `json:"id"`
+	Type       string            `json:"type"`
+	Name       string            `json:"name"`
 }
 
-type armRole struct {
+type armRoleProperties struct {
 	RoleName         string          `json:"roleName"`
 	Type             string          `json:"type"`
 	Description      string          `json:"description"`
@@ -67,7 +67,7 @@ func (c *call) permission(p ajar.Permission) armPermission {
 func (c *call) armRole(at ajar.ID, r *ajar.RoleDefinition) armRoleBody {
 	b := armRoleBody{
 		ID: roleIDAt(at, r.ID), Type: roleDefinitionType, Name: string(r.ID),
-		Properties: armRole{
+		Properties: armRoleProperties{
 			RoleName: r.Name, Type: customRole, Description: r.Description, AssignableScopes: r.AssignableScopes, Permissions: []armPermission{},
 			CreatedOn: when(r.Created), UpdatedOn: when(r.Updated), CreatedBy: nullText(r.CreatedBy), UpdatedBy: nullText(r.UpdatedBy),
 		},
@@ -79,15 +79,6 @@ func (c *call) armRole(at ajar.ID, r *ajar.RoleDefinition) armRoleBody {
 		b.Properties.Permissions = append(b.Properties.Permissions, c.permission(p))
 	}
 	return b
-}
-
-// when is a time in Azure's form; nil for none.
-func when(t time.Time) *stamp {
-	if t.IsZero() {
-		return nil
-	}
-	s := stamp(t)
-	return &s
 }
 
 func (s *Server) armListRoles(ctx context.Context, c *call, _ nothing) (l list[armRoleBody], err error) {
@@ -103,7 +94,7 @@ func (s *Server) armListRoles(ctx context.Context, c *call, _ nothing) (l list[a
 	if kind, ok := f["type"]; ok {
 		builtIn := strings.EqualFold(kind, builtInRole)
 		if !builtIn && !strings.EqualFold(kind, customRole) {
-			return l, badFilter("type can be '" + builtInRole + "' or '" + customRole + "'")
+			return l, odata.Bad("type can be '" + builtInRole + "' or '" + customRole + "'")
 		}
 		asked.BuiltIn = &builtIn
 	}

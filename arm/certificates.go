@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
-	"net/http"
 	"strings"
 	"time"
 
@@ -19,15 +18,15 @@ import (
 func (s *Server) certificateRoutes() []route {
 	const all = "/ajar/v1/principals/{p}/certificates"
 	return []route{
-		{http.MethodGet, all, ours, op(200, s.listCertificates), says("Lists a service principal's certificates.", ajar.PrincipalRead)},
-		{http.MethodPost, all, ours, op(201, s.newCertificate), says("Registers a certificate that a service principal signs in with.", ajar.PrincipalWrite)},
-		{http.MethodDelete, all + "/{id}", ours, op(204, s.deleteCertificate), says("Removes a certificate.", ajar.PrincipalWrite)},
+		Get(all, ours, op(200, s.listCertificates), "Lists a service principal's certificates.", ajar.PrincipalRead),
+		Post(all, ours, op(201, s.newCertificate), "Registers a certificate that a service principal signs in with.", ajar.PrincipalWrite),
+		Delete(all+"/{id}", ours, op(204, s.deleteCertificate), "Removes a certificate.", ajar.PrincipalWrite),
 	}
 }
 
 // certificateIn is a certificate without its key: PEM, or DER in base64.
 type certificateIn struct {
-	Certificate string `json:"certificate"`
+	Certificate string `json:"certificate" openapi:"needed"`
 }
 
 type certificateBody struct {

@@ -20,14 +20,14 @@ func (s *Server) computeRoutes() []route {
 		one   = group + in + "/virtualmachines/{vm}"
 	)
 	routes := []route{
-		{http.MethodGet, sub + in + "/virtualmachines", beside, op(200, s.armListMachines), says("Lists the machines of a subscription as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top")},
-		{http.MethodGet, sub + in + "/locations/{l}/virtualmachines", beside, op(200, s.armListMachines), says("Lists the machines at a location as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top")},
-		{http.MethodGet, group + in + "/virtualmachines", beside, op(200, s.armListMachines), says("Lists the machines of a resource group as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top")},
-		{http.MethodGet, one, beside, op(200, s.armGetMachine), says("Shows a machine as a virtual machine.", ajar.MachineRead, "$expand")},
-		{http.MethodGet, one + "/instanceview", beside, op(200, s.armInstanceView), says("Shows whether a machine's host is connected, as a virtual machine's instance view.", ajar.MachineViewRead)},
-		{http.MethodPut, one, beside, op(200, s.armPutMachine), says("Changes the tags of a machine that there is.", ajar.MachineWrite)},
-		{http.MethodPatch, one, beside, op(200, s.armPatchMachine), says("Changes the tags of a machine.", ajar.MachineWrite)},
-		{http.MethodDelete, one, beside, op(200, s.armDeleteMachine), says("Removes a machine; its leases end, and what guards its ports stays.", ajar.MachineDelete, "ajar-lift-guard")},
+		Get(sub+in+"/virtualmachines", beside, op(200, s.armListMachines), "Lists the machines of a subscription as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top"),
+		Get(sub+in+"/locations/{l}/virtualmachines", beside, op(200, s.armListMachines), "Lists the machines at a location as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top"),
+		Get(group+in+"/virtualmachines", beside, op(200, s.armListMachines), "Lists the machines of a resource group as virtual machines.", ajar.MachineRead, "$filter", "$expand", "statusOnly", "$top"),
+		Get(one, beside, op(200, s.armGetMachine), "Shows a machine as a virtual machine.", ajar.MachineRead, "$expand"),
+		Get(one+"/instanceview", beside, op(200, s.armInstanceView), "Shows whether a machine's host is connected, as a virtual machine's instance view.", ajar.MachineViewRead),
+		Put(one, beside, op(200, s.armPutMachine), "Changes the tags of a machine that there is.", ajar.MachineWrite),
+		Patch(one, beside, op(200, s.armPatchMachine), "Changes the tags of a machine.", ajar.MachineWrite),
+		Delete(one, beside, op(200, s.armDeleteMachine), "Removes a machine; its leases end, and what guards its ports stays.", ajar.MachineDelete, "ajar-lift-guard"),
 	}
 	for _, p := range []struct {
 		verb   string
@@ -37,8 +37,8 @@ func (s *Server) computeRoutes() []route {
 		{"restart", ajar.MachineRestart}, {"redeploy", ajar.MachineRedeploy}, {"reapply", ajar.MachineReapply},
 		{"reimage", ajar.MachineReimage}, {"generalize", ajar.MachineGeneralize}, {"runcommand", ajar.MachineRunCommand},
 	} {
-		routes = append(routes, route{http.MethodPost, one + "/" + p.verb, beside, op(409, s.declineMachine(p.action)),
-			says("Refused: the plane opens and closes ports of machines and does not run them.", p.action)})
+		routes = append(routes, Post(one+"/"+p.verb, beside, op(409, s.declineMachine(p.action)),
+			"Refused: the plane opens and closes ports of machines and does not run them.", p.action))
 	}
 	return routes
 }
@@ -121,7 +121,7 @@ func showVirtualMachine(m *broker.Machine, withView bool) virtualMachine {
 	nic := interfaceReference{ID: broker.AsInterface.ID(m.ID)}
 	nic.Properties.Primary = true
 	b := virtualMachine{
-		ID: m.ID, Name: m.ID.Name(), Type: machineType, Location: broker.PlainLocation(m.Location), Tags: m.Tags,
+		ID: m.ID, Name: m.ID.Name(), Type: ajar.MachineType, Location: broker.PlainLocation(m.Location), Tags: m.Tags,
 		Properties: machineProperties{
 			VMID: machineGUID(m), HardwareProfile: hardwareProfile{machineSize},
 			StorageProfile: storageProfile{osDisk{osOf(m.Target), "Attach"}, []struct{}{}},
@@ -186,7 +186,7 @@ func showInstanceView(m *broker.Machine) instanceView {
 }
 
 // machineAt is the machine that the path names.
-func (c *call) machineAt() (ajar.ID, error) { return c.inGroup(machineType, c.value("vm")) }
+func (c *call) machineAt() (ajar.ID, error) { return c.inGroup(ajar.MachineType, c.value("vm")) }
 
 // inGroup is the resource of a type and name in the path's resource group.
 func (c *call) inGroup(kind, name string) (ajar.ID, error) {
@@ -231,7 +231,7 @@ func (s *Server) armListMachines(ctx context.Context, c *call, _ nothing) (l lis
 	at := broker.PlainLocation(c.value("l"))
 	look.Keep = func(m *broker.Machine) bool {
 		return (at == "" || at == broker.PlainLocation(m.Location)) &&
-			f.keeps(thing{name: m.ID.Name(), group: m.ID.ResourceGroup(), kind: machineType, location: m.Location, tags: m.Tags})
+			f.keeps(thing{name: m.ID.Name(), group: m.ID.ResourceGroup(), kind: ajar.MachineType, location: m.Location, tags: m.Tags})
 	}
 	all, next, err := s.Broker.Machines(ctx, c.who, broker.AsMachine, look)
 	if err != nil {

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -11,10 +10,10 @@ import (
 func (s *Server) denyRoutes() []route {
 	const denies = "/ajar/v1/deny-assignments"
 	return []route{
-		{http.MethodGet, denies, ours, op(200, s.listDenies), says("Lists deny assignments.", ajar.DenyAssignmentRead, "scope", "$top")},
-		{http.MethodPut, denies, ours, op(200, s.putDeny), says("Makes a deny assignment.", ajar.DenyAssignmentWrite)},
-		{http.MethodPut, denies + "/{id}", ours, op(200, s.putDeny), says("Makes or replaces a deny assignment.", ajar.DenyAssignmentWrite)},
-		{http.MethodDelete, denies + "/{id}", ours, op(204, s.deleteDeny), says("Removes a deny assignment.", ajar.DenyAssignmentDelete)},
+		Get(denies, ours, op(200, s.listDenies), "Lists deny assignments.", ajar.DenyAssignmentRead, "scope", "$top"),
+		Put(denies, ours, op(200, s.putDeny), "Makes a deny assignment.", ajar.DenyAssignmentWrite),
+		Put(denies+"/{id}", ours, op(200, s.putDeny), "Makes or replaces a deny assignment.", ajar.DenyAssignmentWrite),
+		Delete(denies+"/{id}", ours, op(204, s.deleteDeny), "Removes a deny assignment.", ajar.DenyAssignmentDelete),
 	}
 }
 

@@ -26,7 +26,7 @@ var docsCSS string
 
 var docsPage = template.Must(template.New("docs").Parse(docsHTML))
 
-func (s *Server) docs(_ context.Context, c *call, _ nothing) (raw, error) {
+func (s *describer) docs(_ context.Context, c *call, _ nothing) (raw, error) {
 	d, err := s.description()
 	if err != nil {
 		return raw{}, err
@@ -71,7 +71,7 @@ type (
 )
 
 // page renders the document, and the policy that the page is to be shown under.
-func (s *Server) page(d *document) (page []byte, csp string, err error) {
+func page(d *document) (page []byte, csp string, err error) {
 	v := pageView{Title: d.Info.Title, Base: strings.TrimSuffix(d.Servers[0].URL, "/"), About: strings.Split(d.Info.Description, "\n\n"), Style: template.CSS(docsCSS), N: len(d.order)} //nolint:gosec // our own file
 	for _, t := range d.Tags {
 		g := groupView{Name: t.Name, About: t.Description, Anchor: strings.ToLower(strings.NewReplacer(" ", "-", "'", "").Replace(t.Name))}

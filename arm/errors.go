@@ -98,3 +98,11 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, corr string, err e
 	h.Set("x-ms-error-code", body.Error.Code)
 	reply(w, status, body)
 }
+
+// statusOf is the HTTP status of a refusal.
+func statusOf(k ajar.Kind) int {
+	if f, ok := faults[k]; ok {
+		return f.status
+	}
+	return http.StatusInternalServerError
+}

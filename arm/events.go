@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -14,10 +13,10 @@ import (
 
 func (s *Server) eventRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/events", ours, op(200, s.listEvents), says("Lists the activity log, newest first; with wait it holds until there is news.", ajar.EventRead, "scope", "caller", "action", "outcome", "request", "corr", "since", "before", "after", "until", "ascending", "wait", "limit")},
-		{http.MethodGet, "/ajar/v1/log/key", ours, op(200, s.logKey), says("Gives the public key of the activity log's signatures and the newest head.", ajar.EventRead)},
-		{http.MethodGet, "/ajar/v1/log/batches", ours, op(200, s.logBatches), says("Lists links of the activity log's chain.", ajar.EventRead, "from", "$top")},
-		{http.MethodGet, "/ajar/v1/log/export", ours, op(200, s.exportLog), says("Writes the activity log's stored bytes, a JSON document a line, for verification elsewhere.", ajar.EventRead, "from")},
+		Get("/ajar/v1/events", ours, op(200, s.listEvents), "Lists the activity log, newest first; with wait it holds until there is news.", ajar.EventRead, "scope", "caller", "action", "outcome", "request", "corr", "since", "before", "after", "until", "ascending", "wait", "limit"),
+		Get("/ajar/v1/log/key", ours, op(200, s.logKey), "Gives the public key of the activity log's signatures and the newest head.", ajar.EventRead),
+		Get("/ajar/v1/log/batches", ours, op(200, s.logBatches), "Lists links of the activity log's chain.", ajar.EventRead, "from", "$top"),
+		Get("/ajar/v1/log/export", ours, op(200, s.exportLog), "Writes the activity log's stored bytes, a JSON document a line, for verification elsewhere.", ajar.EventRead, "from"),
 	}
 }
 
@@ -155,9 +154,6 @@ func (s *Server) eventsWithin(ctx context.Context, c *call, f ajar.EventFilter, 
 		}
 	}
 }
-
-// anyEvent is what a waiter for the log watches, in place of a request.
-const anyEvent ajar.RequestID = ""
 
 func (s *Server) logKey(ctx context.Context, c *call, _ nothing) (*logKeyBody, error) {
 	newest, err := s.Broker.Events(ctx, c.who, ajar.EventFilter{Limit: 1})

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"time"
 
@@ -12,12 +11,12 @@ import (
 
 func (s *Server) hostRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/hosts", ours, op(200, s.listHosts), says("Lists hosts: machines with an agent.", ajar.HostRead, "scope", "$top")},
-		{http.MethodDelete, "/ajar/v1/hosts", ours, op(204, s.removeHost), says("Removes a host: revokes its identity and cuts it off at once.", ajar.HostDelete, "target", "lift")},
-		{http.MethodPost, "/ajar/v1/hosts/join-token", ours, op(201, s.joinToken), says("Makes a single-use token with which one machine's agent may join.", ajar.HostWrite)},
-		{http.MethodPost, "/ajar/v1/hosts/confirm", ours, op(200, s.confirmGuard), says("Confirms a guard that would be rolled back otherwise.", ajar.GuardConfirm)},
-		{http.MethodPost, "/ajar/v1/hosts/in-force", ours, op(200, s.inForce), says("Says whether machines' firewalls were seen to have what they are to guard; with wait it holds until there is news.", ajar.MachineRead, "wait")},
-		{http.MethodPost, "/ajar/v1/hosts/release-guard", ours, op(204, s.releaseGuard), says("Releases a guard that was kept after its policy was gone.", ajar.GuardRelease)},
+		Get("/ajar/v1/hosts", ours, op(200, s.listHosts), "Lists hosts: machines with an agent.", ajar.HostRead, "scope", "$top"),
+		Delete("/ajar/v1/hosts", ours, op(204, s.removeHost), "Removes a host: revokes its identity and cuts it off at once.", ajar.HostDelete, "target", "lift"),
+		Post("/ajar/v1/hosts/join-token", ours, op(201, s.joinToken), "Makes a single-use token with which one machine's agent may join.", ajar.HostWrite),
+		Post("/ajar/v1/hosts/confirm", ours, op(200, s.confirmGuard), "Confirms a guard that would be rolled back otherwise.", ajar.GuardConfirm),
+		Post("/ajar/v1/hosts/in-force", ours, op(200, s.inForce), "Says whether machines' firewalls were seen to have what they are to guard; with wait it holds until there is news.", ajar.MachineRead, "wait"),
+		Post("/ajar/v1/hosts/release-guard", ours, op(204, s.releaseGuard), "Releases a guard that was kept after its policy was gone.", ajar.GuardRelease),
 	}
 }
 
@@ -49,7 +48,7 @@ type guardBody struct {
 }
 
 type joinIn struct {
-	Target    wireText `json:"target"`
+	Target    wireText `json:"target" openapi:"needed"`
 	Location  wireText `json:"location"`
 	OS        wireText `json:"os"`
 	Addresses []string `json:"addresses"`
@@ -63,7 +62,7 @@ type joinBody struct {
 }
 
 type hostIn struct {
-	Target   wireText `json:"target"`
+	Target   wireText `json:"target" openapi:"needed"`
 	Port     wireInt  `json:"port"`
 	Protocol wireText `json:"protocol"`
 }

@@ -14,18 +14,18 @@ import (
 
 // initiateIn is what somebody asks for.
 type initiateIn struct {
-	VirtualMachines *[]askedMachine `json:"virtualMachines"`
+	VirtualMachines *[]askedMachine `json:"virtualMachines" openapi:"needed"`
 	Justification   wireText        `json:"justification"`
 }
 
 type askedMachine struct {
-	ID    wireText     `json:"id"`
-	Ports *[]askedPort `json:"ports"`
+	ID    wireText     `json:"id" openapi:"needed"`
+	Ports *[]askedPort `json:"ports" openapi:"needed"`
 }
 
 // askedPort carries an end, or the duration that clients of the older api-version send.
 type askedPort struct {
-	Number   wireInt      `json:"number"`
+	Number   wireInt      `json:"number" openapi:"needed"`
 	Protocol wireText     `json:"protocol"` // beyond Azure: where a policy lists one number for TCP and for UDP
 	Source   wireText     `json:"allowedSourceAddressPrefix"`
 	Sources  []string     `json:"allowedSourceAddressPrefixes"`
@@ -70,7 +70,7 @@ type initiated struct {
 }
 
 func (s *Server) initiate(ctx context.Context, c *call, in initiateIn) (*initiated, error) {
-	id, err := c.scopeOf()
+	id, err := c.policyAt()
 	if err != nil {
 		return nil, err
 	}

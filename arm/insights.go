@@ -3,7 +3,6 @@ package arm
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/activity"
@@ -15,16 +14,19 @@ func (s *Server) insightsRoutes() []route {
 		values = ns + "/eventtypes/management/values"
 	)
 	return []route{
-		{http.MethodGet, "/subscriptions/{s}" + values, beside, op(200, s.activityLog), says("Lists a subscription's activity log in Azure's schema, the newest first.", ajar.EventRead, "$filter", "$select", "$top")},
-		{http.MethodGet, values, beside, op(200, s.activityLog), says("Lists the whole activity log in Azure's schema, the newest first.", ajar.EventRead, "$filter", "$select", "$top")},
-		{http.MethodGet, ns + "/eventcategories", beside, op(200, s.eventCategories), says("Lists the categories that events of the activity log may have.", "")},
+		Get("/subscriptions/{s}"+values, beside, op(200, s.activityLog), "Lists a subscription's activity log in Azure's schema, the newest first.", ajar.EventRead, "$filter", "$select", "$top"),
+		Get(values, beside, op(200, s.activityLog), "Lists the whole activity log in Azure's schema, the newest first.", ajar.EventRead, "$filter", "$select", "$top"),
+		Get(ns+"/eventcategories", beside, op(200, s.eventCategories), "Lists the categories that events of the activity log may have.", ""),
 	}
 }
 
 // recordsAPage is how many records a page of the activity log has unless $top asks for less, or for more.
 const recordsAPage = 200
 
-func (s *Server) activityLog(ctx context.Context, c *call, _ nothing) (l list[*activity.Record], err error) {
+// activityRecord is a record under a name that says what it is where all types of the surface are told of.
+type activityRecord struct{ *activity.Record }
+
+func (s *Server) activityLog(ctx context.Context, c *call, _ nothing) (l list[activityRecord], err error) {
 	q := activity.Query{Scope: ajar.Root}
 	if c.value("s") != "" {
 		if q.Scope, err = c.scopeOf(); err != nil {
@@ -50,7 +52,7 @@ func (s *Server) activityLog(ctx context.Context, c *call, _ nothing) (l list[*a
 	if err != nil {
 		return l, err
 	}
-	return each(c, all, next, func(r *activity.Record) *activity.Record { return r }), nil
+	return each(c, all, next, func(r *activity.Record) activityRecord { return activityRecord{r} }), nil
 }
 
 // guidForm is an object id, also of somebody who is gone.
@@ -74,12 +76,4 @@ func (s *Server) callerNamed(ctx context.Context, who ajar.Caller, name string) 
 
 func (s *Server) eventCategories(_ context.Context, c *call, _ nothing) (list[activity.Word], error) {
 	return each(c, activity.Categories(), "", func(w activity.Word) activity.Word { return w }), nil
-}
-
-// statusOf is the HTTP status of a refusal.
-func statusOf(k ajar.Kind) int {
-	if f, ok := faults[k]; ok {
-		return f.status
-	}
-	return http.StatusInternalServerError
 }

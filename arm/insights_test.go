@@ -94,7 +94,7 @@ func TestActivityLogOfARequest(t *testing.T) {
 		"source":           {end.Properties["source"], "192.0.2.7/32"},
 		"justification":    {end.Properties["justification"], "disk full"},
 		"provider":         {end.ResourceProviderName.Value, "Microsoft.Security"},
-		"type":             {end.ResourceType.Value, policyType},
+		"type":             {end.ResourceType.Value, ajar.PolicyType},
 		"group":            {end.ResourceGroupName, "lab"},
 		"resource":         {string(end.ResourceID), string(p)},
 		"subscription":     {end.SubscriptionID, ajartest.Group.Subscription()},
@@ -170,7 +170,7 @@ func TestActivityLogFilters(t *testing.T) {
 		times + " and resourceUri eq '" + string(ajartest.PolicyID("default")) + "' and caller eq 'bob'",
 		times + " and resourceId eq '" + strings.ToUpper(string(ajartest.PolicyID("default"))) + "' and caller eq bob",
 		times + " and resourceGroupName eq 'LAB' and caller eq 'bob'",
-		times + " and resourceProvider eq 'microsoft.security' and resourceType eq '" + policyType + "' and caller eq 'bob' and category eq 'Administrative'",
+		times + " and resourceProvider eq 'microsoft.security' and resourceType eq '" + ajar.PolicyType + "' and caller eq 'bob' and category eq 'Administrative'",
 		"eventTimestamp ge " + began.Format("2006-01-02") + " and caller eq 'bob'",
 	} {
 		got := briefs(r.records(valuesPath+filtered("%s", f), r.owner))

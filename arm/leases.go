@@ -3,7 +3,6 @@ package arm
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -14,10 +13,10 @@ import (
 
 func (s *Server) leaseRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/leases", ours, op(200, s.listLeases), says("Lists leases. Since and before take those that let anybody in between the two; $expand=request adds why they were asked for, from where, and who approved.", ajar.RequestRead, "scope", "live", "mine", "since", "before", "$expand", "$top")},
-		{http.MethodGet, "/ajar/v1/leases/{id}", ours, op(200, s.getLease), says("Shows a lease.", ajar.RequestRead)},
-		{http.MethodPost, "/ajar/v1/leases/{id}/close", ours, op(200, s.closeLease), says("Closes a lease before its end.", ajar.RequestRevoke)},
-		{http.MethodPost, "/ajar/v1/leases/{id}/extend", ours, op(200, s.extendLease), says("Extends a lease without a gap.", ajar.RequestExtend)},
+		Get("/ajar/v1/leases", ours, op(200, s.listLeases), "Lists leases. Since and before take those that let anybody in between the two; $expand=request adds why they were asked for, from where, and who approved.", ajar.RequestRead, "scope", "live", "mine", "since", "before", "$expand", "$top"),
+		Get("/ajar/v1/leases/{id}", ours, op(200, s.getLease), "Shows a lease.", ajar.RequestRead),
+		Post("/ajar/v1/leases/{id}/close", ours, op(200, s.closeLease), "Closes a lease before its end.", ajar.RequestRevoke),
+		Post("/ajar/v1/leases/{id}/extend", ours, op(200, s.extendLease), "Extends a lease without a gap.", ajar.RequestExtend),
 	}
 }
 

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -13,10 +12,10 @@ import (
 func (s *Server) armManagementGroupRoutes() []route {
 	const groups = "/providers/microsoft.management/managementgroups"
 	return []route{
-		{http.MethodGet, groups, beside, op(200, s.armListGroups), says("Lists the management groups that the caller may read.", ajar.ManagementGroupRead, "$top")},
-		{http.MethodGet, groups + "/{mg}", beside, op(200, s.armGetGroup), says("Shows a management group.", ajar.ManagementGroupRead, "$expand", "$recurse", "$filter")},
-		{http.MethodGet, groups + "/{mg}/descendants", beside, op(200, s.armDescendants), says("Lists what lies in a management group.", ajar.ManagementGroupRead, "$top")},
-		{http.MethodPost, "/providers/microsoft.management/getentities", beside, op(200, s.getEntities), says("Lists the management groups and subscriptions that the caller may know of.", "", "$top")},
+		Get(groups, beside, op(200, s.armListGroups), "Lists the management groups that the caller may read.", ajar.ManagementGroupRead, "$top"),
+		Get(groups+"/{mg}", beside, op(200, s.armGetGroup), "Shows a management group.", ajar.ManagementGroupRead, "$expand", "$recurse", "$filter"),
+		Get(groups+"/{mg}/descendants", beside, op(200, s.armDescendants), "Lists what lies in a management group.", ajar.ManagementGroupRead, "$top"),
+		Post("/providers/microsoft.management/getentities", beside, op(200, s.getEntities), "Lists the management groups and subscriptions that the caller may know of.", "", "$top"),
 	}
 }
 

@@ -196,8 +196,8 @@ func TestEveryRouteHasARow(t *testing.T) {
 			t.Errorf("%s has no row in the matrix", name)
 		}
 		delete(rows, name)
-		if rt.about.doc == "" || !strings.HasSuffix(rt.about.doc, ".") {
-			t.Errorf("%s is not described by a sentence: %q", name, rt.about.doc)
+		if rt.doc == "" || !strings.HasSuffix(rt.doc, ".") {
+			t.Errorf("%s is not described by a sentence: %q", name, rt.doc)
 		}
 	}
 	for name := range rows {
@@ -312,7 +312,7 @@ func (m *matrix) strangers(w row) (calls []func()) {
 
 // allows is whether c may call w.
 func (m *matrix) allows(w row, c *matrixCaller) bool {
-	action := cmp.Or(w.action, m.routes[w.route].about.action)
+	action := cmp.Or(w.action, m.routes[w.route].action)
 	switch w.who {
 	case nobody:
 		return false

@@ -3,7 +3,6 @@ package arm
 import (
 	"context"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 
@@ -12,7 +11,7 @@ import (
 
 func (s *Server) metadataRoutes() []route {
 	return []route{
-		{http.MethodGet, "/metadata/endpoints", open, op(200, s.metadata), says("Tells clients where to sign in, in the dialect of the api-version that they ask for.", "")},
+		Get("/metadata/endpoints", open, op(200, s.metadata), "Tells clients where to sign in, in the dialect of the api-version that they ask for.", "").Gives(cloud{}, []cloud{}, flatCloud{}),
 	}
 }
 
@@ -123,7 +122,7 @@ func newCloud(base string, auth cloudAuth) cloud {
 
 func (s *Server) tenantRoutes() []route {
 	return []route{
-		{http.MethodGet, "/tenants", beside, op(200, s.listTenants), says("Lists the one tenant there is.", "")},
+		Get("/tenants", beside, op(200, s.listTenants), "Lists the one tenant there is.", ""),
 	}
 }
 

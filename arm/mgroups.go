@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"strings"
 
 	"github.com/ajar-access/ajar"
@@ -11,9 +10,9 @@ import (
 func (s *Server) managementGroupRoutes() []route {
 	const groups = "/ajar/v1/management-groups"
 	return []route{
-		{http.MethodGet, groups, ours, op(200, s.listGroups), says("Lists management groups.", ajar.ManagementGroupRead)},
-		{http.MethodPut, groups + "/{name}", ours, op(200, s.putGroup), says("Makes or replaces a management group.", ajar.ManagementGroupWrite)},
-		{http.MethodDelete, groups + "/{name}", ours, op(204, s.deleteGroup), says("Removes a management group.", ajar.ManagementGroupDelete)},
+		Get(groups, ours, op(200, s.listGroups), "Lists management groups.", ajar.ManagementGroupRead),
+		Put(groups+"/{name}", ours, op(200, s.putGroup), "Makes or replaces a management group.", ajar.ManagementGroupWrite),
+		Delete(groups+"/{name}", ours, op(204, s.deleteGroup), "Removes a management group.", ajar.ManagementGroupDelete),
 	}
 }
 
@@ -23,18 +22,6 @@ type groupBody struct {
 	Display       string   `json:"display,omitempty"`
 	Parent        string   `json:"parent,omitempty"` // a management group's id or name; "" or "/" = none
 	Subscriptions []string `json:"subscriptions"`
-}
-
-const groupPrefix = "/providers/Microsoft.Management/managementGroups/"
-
-func groupID(name string) (ajar.ID, error) {
-	if strings.HasPrefix(strings.ToLower(name), strings.ToLower(groupPrefix)) {
-		name = name[len(groupPrefix):]
-	}
-	if !groupForm.MatchString(name) {
-		return "", coded(ajar.Invalid, "InvalidResourceName", "The management group name '%.100s' is invalid: 1 to 90 letters, digits and -_.().", name)
-	}
-	return ajar.ID(groupPrefix + name), nil
 }
 
 func showGroup(g *ajar.ManagementGroup) groupBody {
@@ -87,4 +74,16 @@ func (s *Server) deleteGroup(ctx context.Context, c *call, _ nothing) (nothing, 
 		err = coded(ajar.NotFound, "", "there is no management group %.100q", c.value("name"))
 	}
 	return nothing{}, err
+}
+
+const groupPrefix = "/providers/Microsoft.Management/managementGroups/"
+
+func groupID(name string) (ajar.ID, error) {
+	if strings.HasPrefix(strings.ToLower(name), strings.ToLower(groupPrefix)) {
+		name = name[len(groupPrefix):]
+	}
+	if !groupForm.MatchString(name) {
+		return "", coded(ajar.Invalid, "InvalidResourceName", "The management group name '%.100s' is invalid: 1 to 90 letters, digits and -_.().", name)
+	}
+	return ajar.ID(groupPrefix + name), nil
 }

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"strings"
 
 	"github.com/ajar-access/ajar"
@@ -24,20 +23,20 @@ func (s *Server) networkRoutes() (routes []route) {
 	} {
 		one := group + in + k.path + "/{name}"
 		routes = append(routes,
-			route{http.MethodGet, sub + in + k.path, beside, k.list, says("Lists every machine's "+k.what+" in a subscription.", k.read, "$top")},
-			route{http.MethodGet, group + in + k.path, beside, k.list, says("Lists every machine's "+k.what+" in a resource group.", k.read, "$top")},
-			route{http.MethodGet, one, beside, k.get, says("Shows a machine's "+k.what+".", k.read)},
-			route{http.MethodPut, one, beside, op(409, s.declineView(k.facet, k.write)), says("Refused: a "+k.what+" is shown as its machine has it.", k.write)},
-			route{http.MethodPatch, one, beside, op(409, s.declineView(k.facet, k.write)), says("Refused: a "+k.what+" is shown as its machine has it.", k.write)},
-			route{http.MethodDelete, one, beside, op(409, s.declineView(k.facet, k.delete)), says("Refused: a "+k.what+" goes with its machine.", k.delete)},
+			Get(sub+in+k.path, beside, k.list, "Lists every machine's "+k.what+" in a subscription.", k.read, "$top"),
+			Get(group+in+k.path, beside, k.list, "Lists every machine's "+k.what+" in a resource group.", k.read, "$top"),
+			Get(one, beside, k.get, "Shows a machine's "+k.what+".", k.read),
+			Put(one, beside, op(409, s.declineView(k.facet, k.write)), "Refused: a "+k.what+" is shown as its machine has it.", k.write),
+			Patch(one, beside, op(409, s.declineView(k.facet, k.write)), "Refused: a "+k.what+" is shown as its machine has it.", k.write),
+			Delete(one, beside, op(409, s.declineView(k.facet, k.delete)), "Refused: a "+k.what+" goes with its machine.", k.delete),
 		)
 	}
 	const rules = group + in + "/networksecuritygroups/{name}/securityrules"
 	return append(routes,
-		route{http.MethodGet, rules, beside, op(200, s.listSecurityRules), says("Lists the rules of a network security group.", ajar.SecurityRuleRead)},
-		route{http.MethodGet, rules + "/{rule}", beside, op(200, s.getSecurityRule), says("Shows a rule of a network security group.", ajar.SecurityRuleRead)},
-		route{http.MethodPut, rules + "/{rule}", beside, op(409, s.declineView(broker.AsSecurityRule, ajar.SecurityRuleWrite)), says("Refused: rules come from policies and requests.", ajar.SecurityRuleWrite)},
-		route{http.MethodDelete, rules + "/{rule}", beside, op(409, s.declineView(broker.AsSecurityRule, ajar.SecurityRuleDelete)), says("Refused: rules go with policies and requests.", ajar.SecurityRuleDelete)},
+		Get(rules, beside, op(200, s.listSecurityRules), "Lists the rules of a network security group.", ajar.SecurityRuleRead),
+		Get(rules+"/{rule}", beside, op(200, s.getSecurityRule), "Shows a rule of a network security group.", ajar.SecurityRuleRead),
+		Put(rules+"/{rule}", beside, op(409, s.declineView(broker.AsSecurityRule, ajar.SecurityRuleWrite)), "Refused: rules come from policies and requests.", ajar.SecurityRuleWrite),
+		Delete(rules+"/{rule}", beside, op(409, s.declineView(broker.AsSecurityRule, ajar.SecurityRuleDelete)), "Refused: rules go with policies and requests.", ajar.SecurityRuleDelete),
 	)
 }
 

@@ -16,10 +16,17 @@ import (
 // them stands in openapi_words.go, and the issuer's endpoints, whose bodies are forms, in openapi_signin.go.
 
 func (s *Server) descriptionRoutes() []route {
+	d := &describer{Server: s}
 	return []route{
-		{http.MethodGet, "/openapi.json", open, op(200, s.openapi), says("Describes this surface in OpenAPI 3.1.", "")},
-		{http.MethodGet, "/docs", open, op(200, s.docs), says("Shows the description of this surface as a page.", "")},
+		Get("/openapi.json", open, op(200, d.openapi), "Describes this surface in OpenAPI 3.1.", ""),
+		Get("/docs", open, op(200, d.docs), "Shows the description of this surface as a page.", ""),
 	}
+}
+
+// describer describes the server that it has.
+type describer struct {
+	*Server
+	told described
 }
 
 // document is an OpenAPI document.
@@ -115,18 +122,18 @@ type described struct {
 	err  error
 }
 
-func (s *Server) description() (*described, error) {
+func (s *describer) description() (*described, error) {
 	d := &s.told
 	d.once.Do(func() {
 		d.doc = s.describe()
 		if d.json, d.err = json.Marshal(d.doc); d.err == nil {
-			d.page, d.csp, d.err = s.page(d.doc)
+			d.page, d.csp, d.err = page(d.doc)
 		}
 	})
 	return d, d.err
 }
 
-func (s *Server) openapi(_ context.Context, c *call, _ nothing) (raw, error) {
+func (s *describer) openapi(_ context.Context, c *call, _ nothing) (raw, error) {
 	d, err := s.description()
 	if err != nil {
 		return raw{}, err
@@ -140,7 +147,7 @@ func (s *Server) openapi(_ context.Context, c *call, _ nothing) (raw, error) {
 }
 
 // describe makes the document.
-func (s *Server) describe() *document {
+func (s *describer) describe() *document {
 	base := strings.TrimSuffix(s.PublicURL, "/")
 	made := &schemas{components: map[string]*schema{}, names: map[string]reflect.Type{}}
 	d := &document{
@@ -158,7 +165,7 @@ func (s *Server) describe() *document {
 	}
 	made.components["SignInError"] = signInError
 	for _, r := range s.table {
-		d.add(s.operator(made, r))
+		d.add(operatorOf(made, r))
 	}
 	for _, e := range signInEndpoints {
 		d.add(e.operator())
@@ -197,15 +204,15 @@ func jsonContent(s *schema) map[string]docContent {
 }
 
 // operator describes one route.
-func (s *Server) operator(made *schemas, r route) *operator {
-	o := &operator{method: r.method, path: pathShown(r.pattern), Summary: strings.TrimSuffix(r.about.doc, "."), action: string(r.about.action)}
+func operatorOf(made *schemas, r route) *operator {
+	o := &operator{method: r.method, path: pathShown(r.pattern), Summary: strings.TrimSuffix(r.doc, "."), action: string(r.action)}
 	o.ID, o.Tags = operationID(r), []string{tagOf(r.pattern)}
-	if r.about.action != "" {
+	if r.action != "" {
 		o.Description = "Needs `" + o.action + "`, at what the path or the body names."
 	}
 	o.Parameters = parameters(r)
 	if r.do.in != reflect.TypeFor[nothing]() {
-		o.Body = &docBody{Required: len(needed[r.do.in]) > 0, Content: jsonContent(made.of(r.do.in, true))}
+		o.Body = &docBody{Required: len(needed(r.do.in)) > 0, Content: jsonContent(made.of(r.do.in, true))}
 	}
 	o.Responses = map[string]*docResponse{"default": {Ref: "#/components/responses/Error"}}
 	if r.kind == open {
@@ -225,9 +232,12 @@ func (s *Server) operator(made *schemas, r route) *operator {
 		well.Content = map[string]docContent{rawTypes[r.pattern]: {&schema{Type: "string"}}}
 	case r.pattern == "/openapi.json":
 		well.Content = jsonContent(&schema{Type: "object"})
-	case r.pattern == "/metadata/endpoints":
-		one, flat := made.of(reflect.TypeFor[cloud](), false), made.of(reflect.TypeFor[flatCloud](), false)
-		well.Content = jsonContent(&schema{AnyOf: []*schema{one, {Type: "array", Items: one}, flat}})
+	case r.gives != nil:
+		one := &schema{}
+		for _, t := range r.gives {
+			one.AnyOf = append(one.AnyOf, made.of(t, false))
+		}
+		well.Content = jsonContent(one)
 	case out != reflect.TypeFor[nothing]():
 		well.Content = jsonContent(made.of(out, false))
 	}
@@ -261,7 +271,7 @@ func parameters(r route) (all []docParameter) {
 	if r.pattern == "/metadata/endpoints" {
 		all = append(all, docParameter{Name: "api-version", In: "query", Required: true, Description: "1.0, or a date: the dialect of the answer.", Schema: text("")})
 	}
-	names := r.about.query
+	names := r.query
 	if strings.HasPrefix(r.do.out.Name(), "list[") && r.method == http.MethodGet && slices.Contains(names, "$top") {
 		names = append(slices.Clone(names), skipToken)
 	}

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/ajar-access/ajar"
-	"github.com/ajar-access/ajar/activity"
 )
 
 // schema is a JSON Schema as OpenAPI 3.1 has it, as far as wire types need it.
@@ -138,7 +136,7 @@ func (s *schemas) of(t reflect.Type, in bool) *schema {
 }
 
 func (s *schemas) component(t reflect.Type, in bool) *schema {
-	name := componentName(t)
+	name := componentName(t.Name())
 	if in && !strings.HasSuffix(name, "Input") {
 		name += "Input"
 	}
@@ -156,9 +154,23 @@ func (s *schemas) component(t reflect.Type, in bool) *schema {
 
 // object describes a struct by its JSON members.
 func (s *schemas) object(t reflect.Type, in bool) *schema {
-	o := &schema{Type: "object", Properties: map[string]*schema{}, Required: slices.Clone(needed[t])}
+	o := &schema{Type: "object", Properties: map[string]*schema{}, Required: needed(t)}
 	s.members(o, t, in)
 	return o
+}
+
+// needed lists the members that must be there on the way in, as their tags say: openapi:"needed".
+func needed(t reflect.Type) (names []string) {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Tag.Get("openapi") == "needed" {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (s *schemas) members(o *schema, t reflect.Type, in bool) {
@@ -208,16 +220,9 @@ func nullable(m *schema) *schema {
 	return &schema{AnyOf: []*schema{m, {Type: "null"}}}
 }
 
-// componentName is a wire type's name for readers: policyBody is Policy, list[leaseBody] is LeaseList.
-func componentName(t reflect.Type) string {
-	if name, ok := componentNames[t]; ok {
-		return name
-	}
-	return nameOf(t.Name())
-}
-
-// nameOf is componentName by a type's name, in which the arguments of generic ones stand with their packages.
-func nameOf(name string) string {
+// componentName is a wire type's name for readers, by its own: policyBody is Policy, list[leaseBody] is LeaseList. The
+// arguments of generic types stand in their names with their packages.
+func componentName(name string) string {
 	outer, arg, generic := strings.Cut(name, "[")
 	if generic {
 		arg = strings.TrimSuffix(arg, "]")
@@ -226,7 +231,7 @@ func nameOf(name string) string {
 		if deeper {
 			head += "[" + rest
 		}
-		inner := strings.TrimSuffix(nameOf(head), "Properties")
+		inner := strings.TrimSuffix(componentName(head), "Properties")
 		return inner + map[string]string{"list": "List", "networkResource": "Resource"}[outer]
 	}
 	if base, ok := strings.CutSuffix(name, "In"); ok {
@@ -235,40 +240,6 @@ func nameOf(name string) string {
 	r := []rune(strings.TrimSuffix(name, "Body"))
 	r[0] = unicode.ToUpper(r[0])
 	return string(r)
-}
-
-// componentNames are those of types whose own names would clash, or say little.
-var componentNames = map[reflect.Type]string{
-	reflect.TypeFor[cloudError]():             "CloudError",
-	reflect.TypeFor[machineBody]():            "PolicyMachine",
-	reflect.TypeFor[portBody]():               "PolicyPort",
-	reflect.TypeFor[machineIn]():              "PolicyMachineInput",
-	reflect.TypeFor[portIn]():                 "PolicyPortInput",
-	reflect.TypeFor[properties]():             "PolicyProperties",
-	reflect.TypeFor[homeRegion]():             "SecurityLocationProperties",
-	reflect.TypeFor[securityLocation]():       "SecurityLocation",
-	reflect.TypeFor[list[securityLocation]](): "SecurityLocationList",
-	reflect.TypeFor[assessmentMetadata]():     "AssessmentMetadataProperties",
-	reflect.TypeFor[armRole]():                "ArmRoleProperties",
-	reflect.TypeFor[armAssignment]():          "ArmAssignmentProperties",
-	reflect.TypeFor[armDeny]():                "ArmDenyProperties",
-	reflect.TypeFor[activity.Record]():        "ActivityRecord",
-	reflect.TypeFor[list[*activity.Record]](): "ActivityRecordList",
-}
-
-// needed are members that must be there on the way in.
-var needed = map[reflect.Type][]string{
-	reflect.TypeFor[policyIn]():      {"properties"},
-	reflect.TypeFor[machineIn]():     {"id"},
-	reflect.TypeFor[portIn]():        {"number"},
-	reflect.TypeFor[initiateIn]():    {"virtualMachines"},
-	reflect.TypeFor[askedMachine]():  {"id", "ports"},
-	reflect.TypeFor[askedPort]():     {"number"},
-	reflect.TypeFor[loginIn]():       {"name", "password"},
-	reflect.TypeFor[passwordIn]():    {"password"},
-	reflect.TypeFor[certificateIn](): {"certificate"},
-	reflect.TypeFor[joinIn]():        {"target"},
-	reflect.TypeFor[hostIn]():        {"target"},
 }
 
 // memberDocs say what members with a name of their own mean, wherever they stand.

@@ -108,7 +108,7 @@ func (e signInEndpoint) operator() *operator {
 }
 
 // securitySchemes are the ways to come with a token.
-func (s *Server) securitySchemes(base string) map[string]map[string]any {
+func (s *describer) securitySchemes(base string) map[string]map[string]any {
 	tenant := s.Tenant.ID
 	if tenant == "" {
 		tenant = "common"

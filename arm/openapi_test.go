@@ -42,7 +42,7 @@ func TestTheDocumentIsOpenAPI(t *testing.T) {
 	if err := doc.Validate(t.Context(), openapi3.IsOpenAPI31OrLater()); err != nil {
 		t.Error(err)
 	}
-	for _, f := range r.surface.describe().made.faults {
+	for _, f := range (&describer{Server: r.surface}).describe().made.faults {
 		t.Error(f)
 	}
 }
@@ -234,7 +234,7 @@ func TestThePage(t *testing.T) {
 	if sum := sha256.Sum256([]byte(style)); !strings.Contains(csp, base64.StdEncoding.EncodeToString(sum[:])) {
 		t.Error("the page's style is not the one that its policy lets in")
 	}
-	for _, o := range r.surface.describe().order {
+	for _, o := range (&describer{Server: r.surface}).describe().order {
 		if n := strings.Count(a.body, `<article id="`+o.ID+`">`); n != 1 {
 			t.Errorf("%s is there %d times", o.ID, n)
 		}
@@ -259,7 +259,7 @@ func TestThePage(t *testing.T) {
 func TestQueriesAreSaid(t *testing.T) {
 	said := map[string]bool{"api-version": true, skipToken: true}
 	for _, rt := range newRig(t).surface.table {
-		for _, name := range rt.about.query {
+		for _, name := range rt.query {
 			said[name] = true
 			if queryWords[name].about == "" {
 				t.Errorf("nothing is said of the query parameter %s", name)

@@ -3,6 +3,7 @@ package arm
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/ajar-access/ajar"
@@ -83,9 +84,9 @@ var (
 
 // scopeOf builds the scope that the path's values name, as far as they are there, and checks their forms as ARM does.
 func (c *call) scopeOf() (ajar.ID, error) {
-	sub, group, loc, name := c.value("s"), c.value("g"), c.value("l"), c.value("n")
+	sub, group, loc := c.value("s"), c.value("g"), c.value("l")
 	var b strings.Builder
-	b.Grow(128 + len(group) + len(name))
+	b.Grow(128 + len(group))
 	if !subscriptionForm.MatchString(sub) {
 		return "", coded(ajar.Invalid, "InvalidSubscriptionId", "The provided subscription identifier '%.100s' is malformed or invalid.", sub)
 	}
@@ -98,12 +99,6 @@ func (c *call) scopeOf() (ajar.ID, error) {
 	}
 	if loc != "" && !nameForm.MatchString(loc) {
 		return "", coded(ajar.Invalid, "LocationNotAvailableForResourceType", "The provided location '%.100s' is not a location name.", loc)
-	}
-	if name != "" {
-		if !nameForm.MatchString(name) {
-			return "", coded(ajar.Invalid, "InvalidResourceName", "The resource name '%.100s' is invalid: at most 128 letters, digits, spaces and -_.().", name)
-		}
-		b.WriteString("/providers/Microsoft.Security/locations/" + loc + "/jitNetworkAccessPolicies/" + name)
 	}
 	return ajar.ID(b.String()), nil
 }
@@ -119,4 +114,27 @@ func query(values url.Values, name string) string {
 		}
 	}
 	return ""
+}
+
+const authorization = "/providers/microsoft.authorization"
+
+// authorizationTypes are the types below a scope that locate finds the scope of.
+var authorizationTypes = []string{"roledefinitions", "roleassignments", "denyassignments", "permissions"}
+
+// locate finds the scope of a path that asks for Microsoft.Authorization, and gives the path as the mux takes it: the
+// scope as one escaped segment, in the caller's own spelling. folded is path as fold made it.
+func locate(path, folded string) (u url.URL, ok bool) {
+	i := strings.LastIndex(folded, authorization+"/")
+	if i <= 0 {
+		return u, false
+	}
+	rest := folded[i:]
+	kind, _, _ := strings.Cut(rest[len(authorization)+1:], "/")
+	n := strings.Count(folded[:i], "/")
+	if n%2 != 0 || !slices.Contains(authorizationTypes, kind) {
+		return u, false
+	}
+	segs := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+	scope, tail := strings.Join(segs[:n], "/"), url.URL{Path: rest}
+	return url.URL{Path: "/" + scope + rest, RawPath: "/" + url.PathEscape(scope) + tail.EscapedPath()}, true
 }

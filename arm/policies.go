@@ -21,21 +21,18 @@ func (s *Server) policyRoutes() []route {
 		policy = group + loc + "/{n}"
 	)
 	return []route{
-		{http.MethodGet, sub + ns + "/jitnetworkaccesspolicies", azure, op(200, s.listPolicies), says("Lists a subscription's just-in-time policies.", ajar.PolicyRead, "$top")},
-		{http.MethodGet, sub + loc, azure, op(200, s.listPolicies), says("Lists a subscription's just-in-time policies at one location.", ajar.PolicyRead, "$top")},
-		{http.MethodGet, group + ns + "/jitnetworkaccesspolicies", azure, op(200, s.listPolicies), says("Lists a resource group's just-in-time policies.", ajar.PolicyRead, "$top")},
-		{http.MethodGet, group + loc, azure, op(200, s.listPolicies), says("Lists a resource group's just-in-time policies at one location.", ajar.PolicyRead, "$top")},
-		{http.MethodGet, policy, azure, op(200, s.getPolicy), says("Shows a just-in-time policy and its newest requests.", ajar.PolicyRead)},
-		{http.MethodPut, policy, azure, op(200, s.putPolicy), says("Makes or replaces a just-in-time policy.", ajar.PolicyWrite, "ajar-confirm-within", "ajar-force")},
-		{http.MethodDelete, policy, azure, op(200, s.deletePolicy), says("Removes a just-in-time policy.", ajar.PolicyDelete)},
-		{http.MethodPost, policy + "/initiate", azure, op(202, s.initiate), says("Asks for access under a just-in-time policy.", ajar.PolicyInitiate)},
-		{http.MethodGet, "/ajar/v1/policies", ours, op(200, s.allPolicies), says("Lists the just-in-time policies of every subscription.", ajar.PolicyRead, "scope", "$top")},
-		{http.MethodPost, "/ajar/v1/what-if", ours, op(200, s.whatIf), says("Says what writing a policy would guard, lift and end, and changes nothing.", ajar.PolicyWrite)},
+		Get(sub+ns+"/jitnetworkaccesspolicies", azure, op(200, s.listPolicies), "Lists a subscription's just-in-time policies.", ajar.PolicyRead, "$top"),
+		Get(sub+loc, azure, op(200, s.listPolicies), "Lists a subscription's just-in-time policies at one location.", ajar.PolicyRead, "$top"),
+		Get(group+ns+"/jitnetworkaccesspolicies", azure, op(200, s.listPolicies), "Lists a resource group's just-in-time policies.", ajar.PolicyRead, "$top"),
+		Get(group+loc, azure, op(200, s.listPolicies), "Lists a resource group's just-in-time policies at one location.", ajar.PolicyRead, "$top"),
+		Get(policy, azure, op(200, s.getPolicy), "Shows a just-in-time policy and its newest requests.", ajar.PolicyRead),
+		Put(policy, azure, op(200, s.putPolicy), "Makes or replaces a just-in-time policy.", ajar.PolicyWrite, "ajar-confirm-within", "ajar-force"),
+		Delete(policy, azure, op(200, s.deletePolicy), "Removes a just-in-time policy.", ajar.PolicyDelete),
+		Post(policy+"/initiate", azure, op(202, s.initiate), "Asks for access under a just-in-time policy.", ajar.PolicyInitiate),
+		Get("/ajar/v1/policies", ours, op(200, s.allPolicies), "Lists the just-in-time policies of every subscription.", ajar.PolicyRead, "scope", "$top"),
+		Post("/ajar/v1/what-if", ours, op(200, s.whatIf), "Says what writing a policy would guard, lift and end, and changes nothing.", ajar.PolicyWrite),
 	}
 }
-
-// policyType is the resource's type as Azure spells it.
-const policyType = "Microsoft.Security/locations/jitNetworkAccessPolicies"
 
 // How many requests a policy is shown with, the newest first to be counted and the oldest first to be shown.
 const (
@@ -43,8 +40,21 @@ const (
 	historyInList = 10
 )
 
+// policyAt is the policy that the path names.
+func (c *call) policyAt() (ajar.ID, error) {
+	group, err := c.scopeOf()
+	if err != nil {
+		return "", err
+	}
+	name := c.value("n")
+	if !nameForm.MatchString(name) {
+		return "", coded(ajar.Invalid, "InvalidResourceName", "The resource name '%.100s' is invalid: at most 128 letters, digits, spaces and -_.().", name)
+	}
+	return group + "/providers/Microsoft.Security/locations/" + ajar.ID(c.value("l")+"/jitNetworkAccessPolicies/"+name), nil
+}
+
 func (s *Server) getPolicy(ctx context.Context, c *call, _ nothing) (*policyBody, error) {
-	id, err := c.scopeOf()
+	id, err := c.policyAt()
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +71,7 @@ func (s *Server) getPolicy(ctx context.Context, c *call, _ nothing) (*policyBody
 }
 
 func (s *Server) putPolicy(ctx context.Context, c *call, in policyIn) (*policyBody, error) {
-	id, err := c.scopeOf()
+	id, err := c.policyAt()
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +94,7 @@ func (s *Server) putPolicy(ctx context.Context, c *call, in policyIn) (*policyBo
 }
 
 func (s *Server) deletePolicy(ctx context.Context, c *call, _ nothing) (nothing, error) {
-	id, err := c.scopeOf()
+	id, err := c.policyAt()
 	if err != nil {
 		return nothing{}, err
 	}

@@ -11,31 +11,31 @@ import (
 
 // policyBody is a policy as Azure writes it; members in its order.
 type policyBody struct {
-	Kind       string     `json:"kind,omitempty"`
-	Properties properties `json:"properties"`
-	ID         ajar.ID    `json:"id"`
-	Name       string     `json:"name"`
-	Type       string     `json:"type"`
-	Location   string     `json:"location"`
+	Kind       string           `json:"kind,omitempty"`
+	Properties policyProperties `json:"properties"`
+	ID         ajar.ID          `json:"id"`
+	Name       string           `json:"name"`
+	Type       string           `json:"type"`
+	Location   string           `json:"location"`
 }
 
-type properties struct {
-	VirtualMachines   []machineBody `json:"virtualMachines"`
-	Requests          []requestBody `json:"requests"`
-	ProvisioningState string        `json:"provisioningState"`
-	AppendMode        bool          `json:"appendMode"`
-	Unguard           ajar.Unguard  `json:"unguard,omitempty"`
-	BreakGlass        ajar.Switch   `json:"breakGlass,omitempty"`
+type policyProperties struct {
+	VirtualMachines   []policyMachineBody `json:"virtualMachines"`
+	Requests          []requestBody       `json:"requests"`
+	ProvisioningState string              `json:"provisioningState"`
+	AppendMode        bool                `json:"appendMode"`
+	Unguard           ajar.Unguard        `json:"unguard,omitempty"`
+	BreakGlass        ajar.Switch         `json:"breakGlass,omitempty"`
 }
 
-type machineBody struct {
-	ID              ajar.ID    `json:"id"`
-	Ports           []portBody `json:"ports"`
-	PublicIPAddress string     `json:"publicIpAddress,omitempty"`
+type policyMachineBody struct {
+	ID              ajar.ID          `json:"id"`
+	Ports           []policyPortBody `json:"ports"`
+	PublicIPAddress string           `json:"publicIpAddress,omitempty"`
 }
 
 // portBody is what may be asked for on a port; what stands after the duration is Ajar's.
-type portBody struct {
+type policyPortBody struct {
 	Number      uint16        `json:"number"`
 	Protocol    ajar.Protocol `json:"protocol"`
 	Source      string        `json:"allowedSourceAddressPrefix,omitempty"`
@@ -54,20 +54,20 @@ type policyIn struct {
 	Kind       wireText `json:"kind"`
 	Location   wireText `json:"location"`
 	Properties *struct {
-		VirtualMachines *[]machineIn `json:"virtualMachines"`
-		Unguard         wireText     `json:"unguard"`
-		BreakGlass      wireText     `json:"breakGlass"`
-	} `json:"properties"`
+		VirtualMachines *[]policyMachineIn `json:"virtualMachines"`
+		Unguard         wireText           `json:"unguard"`
+		BreakGlass      wireText           `json:"breakGlass"`
+	} `json:"properties" openapi:"needed"`
 }
 
-type machineIn struct {
-	ID              wireText  `json:"id"`
-	Ports           *[]portIn `json:"ports"`
-	PublicIPAddress wireText  `json:"publicIpAddress"`
+type policyMachineIn struct {
+	ID              wireText        `json:"id" openapi:"needed"`
+	Ports           *[]policyPortIn `json:"ports"`
+	PublicIPAddress wireText        `json:"publicIpAddress"`
 }
 
-type portIn struct {
-	Number      wireInt      `json:"number"`
+type policyPortIn struct {
+	Number      wireInt      `json:"number" openapi:"needed"`
 	Protocol    *string      `json:"protocol"`
 	Source      wireText     `json:"allowedSourceAddressPrefix"`
 	Sources     []string     `json:"allowedSourceAddressPrefixes"`
@@ -80,9 +80,9 @@ type portIn struct {
 }
 
 func (s *Server) showPolicy(p *ajar.Policy, history []*broker.Outcome, state string) *policyBody {
-	b := &policyBody{Kind: p.Kind, ID: p.ID, Name: p.ID.Name(), Type: policyType, Location: p.ID.Location()}
-	b.Properties = properties{
-		VirtualMachines:   make([]machineBody, 0, len(p.Machines)),
+	b := &policyBody{Kind: p.Kind, ID: p.ID, Name: p.ID.Name(), Type: ajar.PolicyType, Location: p.ID.Location()}
+	b.Properties = policyProperties{
+		VirtualMachines:   make([]policyMachineBody, 0, len(p.Machines)),
 		Requests:          make([]requestBody, 0, len(history)),
 		ProvisioningState: state,
 		Unguard:           p.Unguard,
@@ -90,7 +90,7 @@ func (s *Server) showPolicy(p *ajar.Policy, history []*broker.Outcome, state str
 	}
 	for i := range p.Machines {
 		m := &p.Machines[i]
-		mb := machineBody{ID: m.Target, Ports: make([]portBody, 0, len(m.Ports)), PublicIPAddress: m.PublicIPAddress}
+		mb := policyMachineBody{ID: m.Target, Ports: make([]policyPortBody, 0, len(m.Ports)), PublicIPAddress: m.PublicIPAddress}
 		for j := range m.Ports {
 			mb.Ports = append(mb.Ports, showPort(&m.Ports[j]))
 		}
@@ -103,8 +103,8 @@ func (s *Server) showPolicy(p *ajar.Policy, history []*broker.Outcome, state str
 	return b
 }
 
-func showPort(p *ajar.PortPolicy) portBody {
-	b := portBody{
+func showPort(p *ajar.PortPolicy) policyPortBody {
+	b := policyPortBody{
 		Number: p.Number, Protocol: p.Protocol, MaxDuration: p.DurationText, EndMode: p.EndMode,
 		WidestV4: p.WidestV4, WidestV6: p.WidestV6, Approvals: p.Approvals,
 	}
@@ -170,19 +170,7 @@ func defaultPorts() (ports []ajar.PortPolicy) {
 	return ports
 }
 
-// machineID reads the id of a machine in a body. ARM checks such linked ids and has its own text for them.
-func machineID(id, where string) (ajar.ID, error) {
-	if id == "" {
-		return "", bad("%s.id is required", where)
-	}
-	t, err := ajar.ParseID(id)
-	if err != nil || !t.IsMachine() {
-		return "", coded(ajar.Invalid, "LinkedInvalidPropertyId", "Property id '%.300s' at path '%s.id' is invalid. Expect fully qualified resource Id that starts with '/subscriptions/{subscriptionId}' and names a virtual machine (…/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}).", id, where)
-	}
-	return t, nil
-}
-
-func policyPorts(in []portIn, where string) ([]ajar.PortPolicy, error) {
+func policyPorts(in []policyPortIn, where string) ([]ajar.PortPolicy, error) {
 	ports := make([]ajar.PortPolicy, 0, len(in))
 	for j := range in {
 		p, err := in[j].port(fmt.Sprintf("%s.ports[%d]", where, j))
@@ -194,7 +182,7 @@ func policyPorts(in []portIn, where string) ([]ajar.PortPolicy, error) {
 	return ports, nil
 }
 
-func (in *portIn) port(where string) (p ajar.PortPolicy, err error) {
+func (in *policyPortIn) port(where string) (p ajar.PortPolicy, err error) {
 	if p.Number, err = in.Number.port(where); err != nil {
 		return p, err
 	}
@@ -217,7 +205,7 @@ func (in *portIn) port(where string) (p ajar.PortPolicy, err error) {
 }
 
 // sources reads the one prefix or the list of them. Null and "" are absent; with neither, any source may be asked for.
-func (in *portIn) sources(p *ajar.PortPolicy, where string) error {
+func (in *policyPortIn) sources(p *ajar.PortPolicy, where string) error {
 	texts := in.Sources
 	p.Plural = len(texts) > 0
 	switch {

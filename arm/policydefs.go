@@ -3,7 +3,6 @@ package arm
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"strings"
 
 	"github.com/ajar-access/ajar"
@@ -19,14 +18,14 @@ func (s *Server) policyDefinitionRoutes() (routes []route) {
 		"": "", sub: ajar.PolicyDefinitionRead, "/providers/microsoft.management/managementgroups/{mg}": ajar.PolicyDefinitionRead,
 	} {
 		routes = append(routes,
-			route{http.MethodGet, scope + in + "/policydefinitions", beside, op(200, s.listPolicyDefinitions), says("Lists the definitions of Azure's policies: the one about just-in-time access.", action, "$filter", "$top")},
-			route{http.MethodGet, scope + in + "/policydefinitions/{name}", beside, op(200, s.getPolicyDefinition), says("Shows the definition of Azure's policy about just-in-time access.", action)},
+			Get(scope+in+"/policydefinitions", beside, op(200, s.listPolicyDefinitions), "Lists the definitions of Azure's policies: the one about just-in-time access.", action, "$filter", "$top"),
+			Get(scope+in+"/policydefinitions/{name}", beside, op(200, s.getPolicyDefinition), "Shows the definition of Azure's policy about just-in-time access.", action),
 		)
 	}
 	return append(routes,
-		route{http.MethodGet, sub + in + "/policyassignments", beside, op(200, s.listPolicyAssignments), says("Lists the assignments of Azure's policies: the one that every subscription has.", ajar.PolicyAssignmentRead, "$filter", "$top")},
-		route{http.MethodGet, sub + "/resourcegroups/{g}" + in + "/policyassignments", beside, op(200, s.listPolicyAssignments), says("Lists the assignments of Azure's policies that hold in a resource group.", ajar.PolicyAssignmentRead, "$filter", "$top")},
-		route{http.MethodGet, sub + in + "/policyassignments/{name}", beside, op(200, s.getPolicyAssignment), says("Shows the assignment that every subscription has.", ajar.PolicyAssignmentRead)},
+		Get(sub+in+"/policyassignments", beside, op(200, s.listPolicyAssignments), "Lists the assignments of Azure's policies: the one that every subscription has.", ajar.PolicyAssignmentRead, "$filter", "$top"),
+		Get(sub+"/resourcegroups/{g}"+in+"/policyassignments", beside, op(200, s.listPolicyAssignments), "Lists the assignments of Azure's policies that hold in a resource group.", ajar.PolicyAssignmentRead, "$filter", "$top"),
+		Get(sub+in+"/policyassignments/{name}", beside, op(200, s.getPolicyAssignment), "Shows the assignment that every subscription has.", ajar.PolicyAssignmentRead),
 	)
 }
 
@@ -61,7 +60,7 @@ func policyDefinition() policyDefinitionBody {
 		Metadata:    map[string]string{"category": definitionWhat, "version": "3.0.0"},
 		Parameters: json.RawMessage(`{"effect":{"type":"String","metadata":{"displayName":"Effect","description":"Whether the policy looks at machines"},` +
 			`"allowedValues":["` + auditEffect + `","Disabled"],"defaultValue":"` + auditEffect + `"}}`),
-		Rule: json.RawMessage(`{"if":{"field":"type","equals":"` + machineType + `"},"then":{"effect":"[parameters('effect')]","details":{"type":"` + assessmentType +
+		Rule: json.RawMessage(`{"if":{"field":"type","equals":"` + ajar.MachineType + `"},"then":{"effect":"[parameters('effect')]","details":{"type":"` + assessmentType +
 			`","name":"` + broker.AssessmentKey + `","existenceCondition":{"field":"` + assessmentType + `/status.code","in":["` + notApplicable + `","` + healthy + `"]}}}}`),
 	}}
 }

@@ -3,21 +3,21 @@ package arm
 import (
 	"context"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/broker"
+	"github.com/ajar-access/ajar/odata"
 )
 
 func (s *Server) policyStateRoutes() (routes []route) {
 	for _, scope := range machineScopes {
 		in := scope + "/providers/microsoft.policyinsights/policystates/{when}"
 		routes = append(routes,
-			route{http.MethodPost, in + "/queryresults", beside, op(200, s.queryPolicyStates), says("Lists the machines at a scope by whether they comply with Azure's policy about just-in-time access.", ajar.PolicyStateRead, "$filter", "$top", "$orderby", "$apply")},
-			route{http.MethodPost, in + "/summarize", beside, op(200, s.summarizePolicyStates), says("Counts the machines at a scope by whether they comply with Azure's policy about just-in-time access.", ajar.PolicyStateSummarized, "$filter", "$apply")},
+			Post(in+"/queryresults", beside, op(200, s.queryPolicyStates), "Lists the machines at a scope by whether they comply with Azure's policy about just-in-time access.", ajar.PolicyStateRead, "$filter", "$top", "$orderby", "$apply"),
+			Post(in+"/summarize", beside, op(200, s.summarizePolicyStates), "Counts the machines at a scope by whether they comply with Azure's policy about just-in-time access.", ajar.PolicyStateSummarized, "$filter", "$apply"),
 		)
 	}
 	return routes
@@ -55,7 +55,7 @@ func (s *Server) showPolicyState(c *call, m *broker.Machine, now time.Time) poli
 	sub := m.ID.Subscription()
 	b := policyState{
 		Context: s.odata(c) + "#latest/$entity", Timestamp: stamp(now), Resource: m.ID, Assignment: assignmentID(sub), Definition: definitionID,
-		Compliant: assess(m, now).Code != unhealthy, Subscription: sub, ResourceType: machineType, Location: broker.PlainLocation(m.Location),
+		Compliant: assess(m, now).Code != unhealthy, Subscription: sub, ResourceType: ajar.MachineType, Location: broker.PlainLocation(m.Location),
 		Group: m.ID.ResourceGroup(), AssignmentName: assignmentName, AssignmentScope: ajar.ID("/subscriptions/" + sub),
 		DefinitionName: definitionName, DefinitionAction: strings.ToLower(auditEffect), Category: definitionWhat, State: nonCompliant,
 	}
@@ -97,38 +97,22 @@ func (c *call) stateFilter() (func(map[string]string) bool, error) {
 // parseStateFilter reads comparisons joined by and: fields with eq or ne and a text, in quotes or not. What it gives
 // tells whether fields, by their names in lower case, are selected.
 func parseStateFilter(text string, known []string) (func(map[string]string) bool, error) {
-	if len(text) > maxFilter {
-		return nil, badFilter("it is longer than 2000 bytes")
-	}
-	words, err := filterWords(text)
+	e, err := odata.Parse(text, maxFilter)
 	if err != nil {
 		return nil, err
 	}
-	type test struct {
-		field, want string
-		not         bool
-	}
-	var tests []test
-	for len(words) > 0 {
-		if len(tests) > 0 {
-			if !strings.EqualFold(words[0], "and") {
-				return nil, badFilter("'" + short(words[0]) + "' stands where and is expected")
-			}
-			words = words[1:]
+	terms := e.Terms()
+	for _, t := range terms {
+		switch {
+		case t.Op != "eq" && t.Op != "ne":
+			return nil, odata.Bad("a comparison is a property, eq or ne, and a text; several are joined by and")
+		case !slices.Contains(known, strings.ToLower(t.Name)):
+			return nil, odata.Bad("'" + odata.Short(t.Name) + "' is no property to filter by")
 		}
-		if len(words) < 3 || !strings.EqualFold(words[1], "eq") && !strings.EqualFold(words[1], "ne") {
-			return nil, badFilter("a comparison is a property, eq or ne, and a text")
-		}
-		field := strings.ToLower(words[0])
-		if !slices.Contains(known, field) {
-			return nil, badFilter("'" + short(words[0]) + "' is no property to filter by")
-		}
-		tests = append(tests, test{field, strings.TrimPrefix(words[2], "'"), strings.EqualFold(words[1], "ne")})
-		words = words[3:]
 	}
 	return func(has map[string]string) bool {
-		for _, t := range tests {
-			if strings.EqualFold(has[t.field], t.want) == t.not {
+		for _, t := range terms {
+			if strings.EqualFold(has[strings.ToLower(t.Name)], t.Value.Text) == (t.Op == "ne") {
 				return false
 			}
 		}

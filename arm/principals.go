@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -12,18 +11,18 @@ import (
 func (s *Server) principalRoutes() []route {
 	const one = "/ajar/v1/principals/{p}"
 	return []route{
-		{http.MethodGet, "/ajar/v1/principals", ours, op(200, s.listPrincipals), says("Lists people, groups and service principals.", ajar.PrincipalRead, "kind", "$top")},
-		{http.MethodPost, "/ajar/v1/principals", ours, op(201, s.newPrincipal), says("Makes a person, a group or a service principal.", ajar.PrincipalWrite)},
-		{http.MethodGet, one, ours, op(200, s.getPrincipal), says("Shows a principal, by id or name.", ajar.PrincipalRead)},
-		{http.MethodPut, one, ours, op(200, s.putPrincipal), says("Changes a principal.", ajar.PrincipalWrite)},
-		{http.MethodDelete, one, ours, op(204, s.deletePrincipal), says("Removes a principal.", ajar.PrincipalDelete)},
-		{http.MethodPut, one + "/password", ours, op(204, s.setPassword), says("Sets a person's password.", ajar.PrincipalWrite)},
-		{http.MethodDelete, one + "/factors", ours, op(204, s.resetFactors), says("Removes a person's second factors, and ends their sessions in browsers and all their tokens.", ajar.PrincipalWrite)},
-		{http.MethodGet, one + "/secrets", ours, op(200, s.listSecrets), says("Lists a service principal's secrets, without the secrets themselves.", ajar.PrincipalRead)},
-		{http.MethodPost, one + "/secrets", ours, op(201, s.newSecret), says("Makes a secret, shown this once.", ajar.PrincipalWrite)},
-		{http.MethodDelete, one + "/secrets/{id}", ours, op(204, s.deleteSecret), says("Removes a secret.", ajar.PrincipalWrite)},
-		{http.MethodPut, one + "/members/{m}", ours, op(200, s.addMember), says("Adds a member to a group.", ajar.PrincipalWrite)},
-		{http.MethodDelete, one + "/members/{m}", ours, op(200, s.removeMember), says("Takes a member out of a group.", ajar.PrincipalWrite)},
+		Get("/ajar/v1/principals", ours, op(200, s.listPrincipals), "Lists people, groups and service principals.", ajar.PrincipalRead, "kind", "$top"),
+		Post("/ajar/v1/principals", ours, op(201, s.newPrincipal), "Makes a person, a group or a service principal.", ajar.PrincipalWrite),
+		Get(one, ours, op(200, s.getPrincipal), "Shows a principal, by id or name.", ajar.PrincipalRead),
+		Put(one, ours, op(200, s.putPrincipal), "Changes a principal.", ajar.PrincipalWrite),
+		Delete(one, ours, op(204, s.deletePrincipal), "Removes a principal.", ajar.PrincipalDelete),
+		Put(one+"/password", ours, op(204, s.setPassword), "Sets a person's password.", ajar.PrincipalWrite),
+		Delete(one+"/factors", ours, op(204, s.resetFactors), "Removes a person's second factors, and ends their sessions in browsers and all their tokens.", ajar.PrincipalWrite),
+		Get(one+"/secrets", ours, op(200, s.listSecrets), "Lists a service principal's secrets, without the secrets themselves.", ajar.PrincipalRead),
+		Post(one+"/secrets", ours, op(201, s.newSecret), "Makes a secret, shown this once.", ajar.PrincipalWrite),
+		Delete(one+"/secrets/{id}", ours, op(204, s.deleteSecret), "Removes a secret.", ajar.PrincipalWrite),
+		Put(one+"/members/{m}", ours, op(200, s.addMember), "Adds a member to a group.", ajar.PrincipalWrite),
+		Delete(one+"/members/{m}", ours, op(200, s.removeMember), "Takes a member out of a group.", ajar.PrincipalWrite),
 	}
 }
 
@@ -69,7 +68,7 @@ func (in *principalIn) link() *ajar.Link {
 
 // passwordIn sets a password. Who sets their own says the one they have.
 type passwordIn struct {
-	Password string `json:"password"`
+	Password string `json:"password" openapi:"needed"`
 	Current  string `json:"currentPassword"`
 }
 

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"strings"
 
 	"github.com/ajar-access/ajar"
@@ -11,11 +10,11 @@ import (
 func (s *Server) providerRoutes() []route {
 	const sub = "/subscriptions/{s}/providers"
 	return []route{
-		{http.MethodGet, "/providers", beside, op(200, s.listProviders), says("Lists the namespaces of resource types there are.", "", "$top", "$expand")},
-		{http.MethodGet, "/providers/{ns}", beside, op(200, s.getProvider), says("Shows a namespace's resource types and the api-versions to ask for them with.", "", "$expand")},
-		{http.MethodGet, sub, beside, op(200, s.listProviders), says("Lists the namespaces of resource types there are.", ajar.SubscriptionRead, "$top", "$expand")},
-		{http.MethodGet, sub + "/{ns}", beside, op(200, s.getProvider), says("Shows a namespace's resource types, their locations and the api-versions to ask for them with.", ajar.SubscriptionRead, "$expand")},
-		{http.MethodPost, sub + "/{ns}/register", beside, op(200, s.getProvider), says("Agrees that a namespace is registered, as all of them always are.", ajar.SubscriptionRead)},
+		Get("/providers", beside, op(200, s.listProviders), "Lists the namespaces of resource types there are.", "", "$top", "$expand"),
+		Get("/providers/{ns}", beside, op(200, s.getProvider), "Shows a namespace's resource types and the api-versions to ask for them with.", "", "$expand"),
+		Get(sub, beside, op(200, s.listProviders), "Lists the namespaces of resource types there are.", ajar.SubscriptionRead, "$top", "$expand"),
+		Get(sub+"/{ns}", beside, op(200, s.getProvider), "Shows a namespace's resource types, their locations and the api-versions to ask for them with.", ajar.SubscriptionRead, "$expand"),
+		Post(sub+"/{ns}/register", beside, op(200, s.getProvider), "Agrees that a namespace is registered, as all of them always are.", ajar.SubscriptionRead),
 	}
 }
 

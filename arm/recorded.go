@@ -47,7 +47,7 @@ func reads(rt route, name string) bool {
 	if strings.Contains(name, "%") {
 		name, _ = url.QueryUnescape(name) //nolint:errcheck // what cannot be read is no parameter's name
 	}
-	return slices.ContainsFunc(rt.about.query, func(q string) bool { return strings.EqualFold(q, name) })
+	return slices.ContainsFunc(rt.query, func(q string) bool { return strings.EqualFold(q, name) })
 }
 
 // plain is target in visible ASCII.

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,13 +20,13 @@ func (s *Server) requestRoutes() []route {
 		query []string
 	}{{below, azure, []string{"state", "mine", "$top"}}, {"/ajar/v1/requests", ours, []string{"scope", "state", "mine", "$top"}}} {
 		all = append(all,
-			route{http.MethodGet, at.path, at.kind, op(200, s.listRequests), says("Lists requests.", ajar.RequestRead, at.query...)},
-			route{http.MethodGet, at.path + "/{id}", at.kind, op(200, s.getRequest), says("Shows a request; with wait it holds until that is so.", ajar.RequestRead, "wait", "timeout")},
-			route{http.MethodPost, at.path + "/{id}/approve", at.kind, op(200, s.settle(s.Broker.Approve)), says("Approves a request.", ajar.RequestApprove)},
-			route{http.MethodPost, at.path + "/{id}/deny", at.kind, op(200, s.settle(s.Broker.Deny)), says("Denies a request.", ajar.RequestDeny)},
-			route{http.MethodPost, at.path + "/{id}/withdraw", at.kind, op(200, s.settle(s.Broker.Withdraw)), says("Withdraws a request of one's own.", ajar.PolicyInitiate)},
-			route{http.MethodPost, at.path + "/{id}/revoke", at.kind, op(200, s.settle(s.Broker.Revoke)), says("Ends what a request opened.", ajar.RequestRevoke)},
-			route{http.MethodPost, at.path + "/{id}/extend", at.kind, op(200, s.extendRequest), says("Extends what a request opened, without a gap.", ajar.RequestExtend)},
+			Get(at.path, at.kind, op(200, s.listRequests), "Lists requests.", ajar.RequestRead, at.query...),
+			Get(at.path+"/{id}", at.kind, op(200, s.getRequest), "Shows a request; with wait it holds until that is so.", ajar.RequestRead, "wait", "timeout"),
+			Post(at.path+"/{id}/approve", at.kind, op(200, s.settle(s.Broker.Approve)), "Approves a request.", ajar.RequestApprove),
+			Post(at.path+"/{id}/deny", at.kind, op(200, s.settle(s.Broker.Deny)), "Denies a request.", ajar.RequestDeny),
+			Post(at.path+"/{id}/withdraw", at.kind, op(200, s.settle(s.Broker.Withdraw)), "Withdraws a request of one's own.", ajar.PolicyInitiate),
+			Post(at.path+"/{id}/revoke", at.kind, op(200, s.settle(s.Broker.Revoke)), "Ends what a request opened.", ajar.RequestRevoke),
+			Post(at.path+"/{id}/extend", at.kind, op(200, s.extendRequest), "Extends what a request opened, without a gap.", ajar.RequestExtend),
 		)
 	}
 	return all
@@ -108,7 +107,7 @@ func (s *Server) requestFilter(c *call) (f broker.RequestFilter, err error) {
 		return f, err
 	}
 	if c.value("s") != "" {
-		f.Policy, err = c.scopeOf()
+		f.Policy, err = c.policyAt()
 	} else {
 		f.Policy, err = c.scope("scope", "")
 	}
@@ -137,7 +136,7 @@ func (s *Server) requestID(ctx context.Context, c *call) (ajar.RequestID, error)
 	if c.value("s") == "" {
 		return id, nil
 	}
-	policy, err := c.scopeOf()
+	policy, err := c.policyAt()
 	if err != nil {
 		return "", err
 	}

@@ -11,9 +11,9 @@ import (
 func (s *Server) resourceGroupRoutes() []route {
 	const groups = "/subscriptions/{s}/resourcegroups"
 	return []route{
-		{http.MethodGet, groups, beside, op(200, s.listResourceGroups), says("Lists a subscription's resource groups in which the caller may read anything.", ajar.ResourceGroupRead, "$filter", "$top")},
-		{http.MethodGet, groups + "/{g}", beside, op(200, s.getResourceGroup), says("Shows a resource group, to whoever may read anything in it.", ajar.ResourceGroupRead)},
-		{http.MethodPut, groups + "/{g}", beside, op(200, s.putResourceGroup), says("Agrees to a resource group that there is; groups come from what lies in them.", ajar.ResourceGroupWrite)},
+		Get(groups, beside, op(200, s.listResourceGroups), "Lists a subscription's resource groups in which the caller may read anything.", ajar.ResourceGroupRead, "$filter", "$top"),
+		Get(groups+"/{g}", beside, op(200, s.getResourceGroup), "Shows a resource group, to whoever may read anything in it.", ajar.ResourceGroupRead),
+		Put(groups+"/{g}", beside, op(200, s.putResourceGroup), "Agrees to a resource group that there is; groups come from what lies in them.", ajar.ResourceGroupWrite),
 	}
 }
 

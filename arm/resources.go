@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"time"
 
@@ -13,13 +12,10 @@ import (
 func (s *Server) resourceRoutes() []route {
 	const sub = "/subscriptions/{s}"
 	return []route{
-		{http.MethodGet, sub + "/resources", beside, op(200, s.listResources), says("Lists the machines and policies of a subscription that the caller may read.", "", "$filter", "$top", "$expand")},
-		{http.MethodGet, sub + "/resourcegroups/{g}/resources", beside, op(200, s.listResources), says("Lists the machines and policies of a resource group that the caller may read.", "", "$filter", "$top", "$expand")},
+		Get(sub+"/resources", beside, op(200, s.listResources), "Lists the machines and policies of a subscription that the caller may read.", "", "$filter", "$top", "$expand"),
+		Get(sub+"/resourcegroups/{g}/resources", beside, op(200, s.listResources), "Lists the machines and policies of a resource group that the caller may read.", "", "$filter", "$top", "$expand"),
 	}
 }
-
-// machineType is the type of targets as Azure spells it.
-const machineType = "Microsoft.Compute/virtualMachines"
 
 // resourceBody is any resource, as far as all of them are alike.
 type resourceBody struct {
@@ -94,7 +90,7 @@ func (s *Server) listResources(ctx context.Context, c *call, _ nothing) (l list[
 	kind, name, size := f.must("resourcetype"), f.must("name"), page.Limit
 	if part == listMachines {
 		next := ""
-		if kind == "" || strings.EqualFold(kind, machineType) {
+		if kind == "" || strings.EqualFold(kind, ajar.MachineType) {
 			if next, err = s.addMachines(ctx, c, &l, f, scope, name, page); err != nil {
 				return l, err
 			}
@@ -105,7 +101,7 @@ func (s *Server) listResources(ctx context.Context, c *call, _ nothing) (l list[
 		}
 		page.Cursor = ""
 	}
-	if kind != "" && !strings.EqualFold(kind, policyType) {
+	if kind != "" && !strings.EqualFold(kind, ajar.PolicyType) {
 		return l, nil
 	}
 	if page.Limit = size - len(l.Value); page.Limit == 0 {
@@ -142,7 +138,7 @@ func (s *Server) addMachines(ctx context.Context, c *call, l *list[resourceBody]
 	return sift(l, page, func(page broker.Page) (int, string, error) {
 		all, next, err := s.Broker.Targets(ctx, c.who, scope, name, page)
 		for _, t := range all {
-			b := resourceBody{ID: t.ID, Name: t.ID.Name(), Type: machineType, Location: broker.PlainLocation(t.Location), Tags: t.Tags}
+			b := resourceBody{ID: t.ID, Name: t.ID.Name(), Type: ajar.MachineType, Location: broker.PlainLocation(t.Location), Tags: t.Tags}
 			if f.keeps(thing{name: b.Name, group: t.ID.ResourceGroup(), kind: b.Type, location: t.Location, tags: t.Tags}) {
 				more.add(&b, t.Created, time.Time{})
 				l.Value = append(l.Value, b)
@@ -157,7 +153,7 @@ func (s *Server) addPolicies(ctx context.Context, c *call, l *list[resourceBody]
 	return sift(l, page, func(page broker.Page) (int, string, error) {
 		all, next, err := s.Broker.Policies(ctx, c.who, scope, page)
 		for _, p := range all {
-			b := resourceBody{ID: p.ID, Name: p.ID.Name(), Type: policyType, Kind: p.Kind, Location: p.ID.Location()}
+			b := resourceBody{ID: p.ID, Name: p.ID.Name(), Type: ajar.PolicyType, Kind: p.Kind, Location: p.ID.Location()}
 			if f.keeps(thing{name: b.Name, group: p.ID.ResourceGroup(), kind: b.Type, location: b.Location}) {
 				more.add(&b, p.Created, p.Updated)
 				l.Value = append(l.Value, b)

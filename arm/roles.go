@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -15,16 +14,16 @@ func (s *Server) roleRoutes() []route {
 		assign = "/ajar/v1/role-assignments"
 	)
 	return []route{
-		{http.MethodGet, defs, ours, op(200, s.listRoles), says("Lists role definitions.", ajar.RoleDefinitionRead, "$top")},
-		{http.MethodPut, defs, ours, op(200, s.putRole), says("Makes a role definition.", ajar.RoleDefinitionWrite)},
-		{http.MethodGet, defs + "/{id}", ours, op(200, s.getRole), says("Shows a role definition.", ajar.RoleDefinitionRead)},
-		{http.MethodPut, defs + "/{id}", ours, op(200, s.putRole), says("Makes or replaces a role definition.", ajar.RoleDefinitionWrite)},
-		{http.MethodDelete, defs + "/{id}", ours, op(204, s.deleteRole), says("Removes a role definition.", ajar.RoleDefinitionDelete)},
-		{http.MethodGet, assign, ours, op(200, s.listAssignments), says("Lists role assignments.", ajar.RoleAssignmentRead, "scope", "principal", "role", "$top")},
-		{http.MethodPut, assign, ours, op(200, s.putAssignment), says("Makes a role assignment.", ajar.RoleAssignmentWrite)},
-		{http.MethodGet, assign + "/{id}", ours, op(200, s.getAssignment), says("Shows a role assignment.", ajar.RoleAssignmentRead)},
-		{http.MethodPut, assign + "/{id}", ours, op(200, s.putAssignment), says("Makes or replaces a role assignment.", ajar.RoleAssignmentWrite)},
-		{http.MethodDelete, assign + "/{id}", ours, op(204, s.deleteAssignment), says("Removes a role assignment.", ajar.RoleAssignmentDelete)},
+		Get(defs, ours, op(200, s.listRoles), "Lists role definitions.", ajar.RoleDefinitionRead, "$top"),
+		Put(defs, ours, op(200, s.putRole), "Makes a role definition.", ajar.RoleDefinitionWrite),
+		Get(defs+"/{id}", ours, op(200, s.getRole), "Shows a role definition.", ajar.RoleDefinitionRead),
+		Put(defs+"/{id}", ours, op(200, s.putRole), "Makes or replaces a role definition.", ajar.RoleDefinitionWrite),
+		Delete(defs+"/{id}", ours, op(204, s.deleteRole), "Removes a role definition.", ajar.RoleDefinitionDelete),
+		Get(assign, ours, op(200, s.listAssignments), "Lists role assignments.", ajar.RoleAssignmentRead, "scope", "principal", "role", "$top"),
+		Put(assign, ours, op(200, s.putAssignment), "Makes a role assignment.", ajar.RoleAssignmentWrite),
+		Get(assign+"/{id}", ours, op(200, s.getAssignment), "Shows a role assignment.", ajar.RoleAssignmentRead),
+		Put(assign+"/{id}", ours, op(200, s.putAssignment), "Makes or replaces a role assignment.", ajar.RoleAssignmentWrite),
+		Delete(assign+"/{id}", ours, op(204, s.deleteAssignment), "Removes a role assignment.", ajar.RoleAssignmentDelete),
 	}
 }
 

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"strings"
 
 	"github.com/ajar-access/ajar"
@@ -16,22 +15,22 @@ func (s *Server) securityRoutes() []route {
 		metadata = in + "/assessmentmetadata"
 	)
 	routes := []route{
-		{http.MethodGet, sub + in + "/pricings", beside, op(200, s.listPricings), says("Lists the plans of a subscription: one for machines, always on.", ajar.PricingRead)},
-		{http.MethodGet, sub + in + "/pricings/{plan}", beside, op(200, s.getPricing), says("Shows the plan for machines.", ajar.PricingRead)},
-		{http.MethodPut, sub + in + "/pricings/{plan}", beside, op(200, s.putPricing), says("Agrees that the plan for machines is on, as it always is.", ajar.PricingWrite)},
-		{http.MethodGet, sub + in + "/locations", beside, op(200, s.listSecurityLocations), says("Lists the locations of a subscription's machines and policies, as policies name them.", ajar.SecurityLocationRead)},
-		{http.MethodGet, sub + in + "/locations/{l}", beside, op(200, s.getSecurityLocation), says("Shows a location.", ajar.SecurityLocationRead)},
-		{http.MethodGet, sub + in + "/policies", beside, op(200, s.listSecurityPolicies), says("Lists a subscription's security policies: one, which asks for just-in-time access.", ajar.SecurityPolicyRead)},
-		{http.MethodGet, sub + in + "/policies/{name}", beside, op(200, s.getSecurityPolicy), says("Shows a security policy.", ajar.SecurityPolicyRead)},
-		{http.MethodGet, metadata, beside, op(200, s.listAssessmentMetadata), says("Lists what machines are assessed for.", "")},
-		{http.MethodGet, metadata + "/{key}", beside, op(200, s.getAssessmentMetadata), says("Shows what machines are assessed for.", "")},
-		{http.MethodGet, sub + metadata, beside, op(200, s.listAssessmentMetadata), says("Lists what machines are assessed for.", ajar.AssessmentMetadataRead)},
-		{http.MethodGet, sub + metadata + "/{key}", beside, op(200, s.getAssessmentMetadata), says("Shows what machines are assessed for.", ajar.AssessmentMetadataRead)},
-		{http.MethodGet, machinePath + in + "/assessments/{key}", beside, op(200, s.getAssessment), says("Shows whether just-in-time access to a machine is as it should be.", ajar.AssessmentRead, "$expand")},
+		Get(sub+in+"/pricings", beside, op(200, s.listPricings), "Lists the plans of a subscription: one for machines, always on.", ajar.PricingRead),
+		Get(sub+in+"/pricings/{plan}", beside, op(200, s.getPricing), "Shows the plan for machines.", ajar.PricingRead),
+		Put(sub+in+"/pricings/{plan}", beside, op(200, s.putPricing), "Agrees that the plan for machines is on, as it always is.", ajar.PricingWrite),
+		Get(sub+in+"/locations", beside, op(200, s.listSecurityLocations), "Lists the locations of a subscription's machines and policies, as policies name them.", ajar.SecurityLocationRead),
+		Get(sub+in+"/locations/{l}", beside, op(200, s.getSecurityLocation), "Shows a location.", ajar.SecurityLocationRead),
+		Get(sub+in+"/policies", beside, op(200, s.listSecurityPolicies), "Lists a subscription's security policies: one, which asks for just-in-time access.", ajar.SecurityPolicyRead),
+		Get(sub+in+"/policies/{name}", beside, op(200, s.getSecurityPolicy), "Shows a security policy.", ajar.SecurityPolicyRead),
+		Get(metadata, beside, op(200, s.listAssessmentMetadata), "Lists what machines are assessed for.", ""),
+		Get(metadata+"/{key}", beside, op(200, s.getAssessmentMetadata), "Shows what machines are assessed for.", ""),
+		Get(sub+metadata, beside, op(200, s.listAssessmentMetadata), "Lists what machines are assessed for.", ajar.AssessmentMetadataRead),
+		Get(sub+metadata+"/{key}", beside, op(200, s.getAssessmentMetadata), "Shows what machines are assessed for.", ajar.AssessmentMetadataRead),
+		Get(machinePath+in+"/assessments/{key}", beside, op(200, s.getAssessment), "Shows whether just-in-time access to a machine is as it should be.", ajar.AssessmentRead, "$expand"),
 	}
 	for _, scope := range machineScopes {
-		routes = append(routes, route{http.MethodGet, scope + in + "/assessments", beside, op(200, s.listAssessments),
-			says("Lists, for every machine at a scope, whether just-in-time access to it is as it should be.", ajar.AssessmentRead, "$expand", "$top")})
+		routes = append(routes, Get(scope+in+"/assessments", beside, op(200, s.listAssessments),
+			"Lists, for every machine at a scope, whether just-in-time access to it is as it should be.", ajar.AssessmentRead, "$expand", "$top"))
 	}
 	return routes
 }
@@ -53,7 +52,7 @@ func (c *call) machineScope() (ajar.ID, error) {
 	case !nameForm.MatchString(mg):
 		return "", coded(ajar.Invalid, "InvalidResourceName", "The management group name '%.100s' is invalid.", mg)
 	default:
-		return ajar.ID("/providers/" + managementGroupType + "/" + mg), nil
+		return ajar.ID("/providers/Microsoft.Management/managementGroups/" + mg), nil
 	}
 }
 
@@ -144,11 +143,11 @@ func (s *Server) putPricing(ctx context.Context, c *call, in pricingIn) (*pricin
 	return b, s.Broker.AgreeInSubscription(ctx, c.who, ajar.PricingWrite, at.Subscription())
 }
 
-type homeRegion struct {
+type securityLocationProperties struct {
 	HomeRegion string `json:"homeRegionName"`
 }
 
-type securityLocation = proxyBody[homeRegion]
+type securityLocation = proxyBody[securityLocationProperties]
 
 func (s *Server) listSecurityLocations(ctx context.Context, c *call, _ nothing) (l list[securityLocation], err error) {
 	at, err := c.scopeOf()
@@ -165,7 +164,7 @@ func (s *Server) listSecurityLocations(ctx context.Context, c *call, _ nothing) 
 	}
 	return each(c, all, "", func(name string) securityLocation {
 		plain := broker.PlainLocation(name)
-		return securityLocation{sub + "/providers/Microsoft.Security/locations/" + ajar.ID(plain), plain, "Microsoft.Security/locations", homeRegion{plain}}
+		return securityLocation{sub + "/providers/Microsoft.Security/locations/" + ajar.ID(plain), plain, "Microsoft.Security/locations", securityLocationProperties{plain}}
 	}), nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -48,29 +49,52 @@ type Server struct {
 	table []route // all there are, as they were mounted
 	meter meter
 	news  news
-	told  described
 }
 
-// route is one operation: where it stands, what it does, and what is said of it.
+// route is one operation: where it stands, what it does, and what its code does not show, of which the description of the
+// surface is made, and the matrix that tests who may call what.
 type route struct {
 	method  string
 	pattern string
 	kind    kind
 	do      operation
-	about   about
+	doc     string         // one sentence
+	action  ajar.Action    // what the gate asks for, at the scope that the path or the body names; "" = whoever is signed in may
+	query   []string       // the query parameters it reads, beside api-version and $skiptoken
+	gives   []reflect.Type // what the answer is one of, where the operation's Out does not say
 }
 
-// about is what an operation's code does not show. The description of the surface, and the matrix that tests who may
-// call what, are made from it.
-type about struct {
-	doc    string      // one sentence
-	action ajar.Action // what the gate asks for, at the scope that the path or the body names; "" = whoever is signed in may
-	query  []string    // the query parameters it reads, beside api-version and $skiptoken
+// Get is the route of a GET, and of a HEAD. What Put, Post, Patch and Delete are follows.
+func Get(pattern string, k kind, do operation, doc string, action ajar.Action, query ...string) route {
+	return route{method: http.MethodGet, pattern: pattern, kind: k, do: do, doc: doc, action: action, query: query}
 }
 
-// says tells what an operation does, which action it needs and which query parameters it reads.
-func says(doc string, action ajar.Action, query ...string) about {
-	return about{doc: doc, action: action, query: query}
+// Put is the route of a PUT.
+func Put(pattern string, k kind, do operation, doc string, action ajar.Action, query ...string) route {
+	return route{method: http.MethodPut, pattern: pattern, kind: k, do: do, doc: doc, action: action, query: query}
+}
+
+// Post is the route of a POST.
+func Post(pattern string, k kind, do operation, doc string, action ajar.Action, query ...string) route {
+	return route{method: http.MethodPost, pattern: pattern, kind: k, do: do, doc: doc, action: action, query: query}
+}
+
+// Patch is the route of a PATCH.
+func Patch(pattern string, k kind, do operation, doc string, action ajar.Action, query ...string) route {
+	return route{method: http.MethodPatch, pattern: pattern, kind: k, do: do, doc: doc, action: action, query: query}
+}
+
+// Delete is the route of a DELETE.
+func Delete(pattern string, k kind, do operation, doc string, action ajar.Action, query ...string) route {
+	return route{method: http.MethodDelete, pattern: pattern, kind: k, do: do, doc: doc, action: action, query: query}
+}
+
+// Gives says what the answer is one of, where the operation's Out is any of them.
+func (r route) Gives(oneOf ...any) route {
+	for _, v := range oneOf {
+		r.gives = append(r.gives, reflect.TypeOf(v))
+	}
+	return r
 }
 
 // kind says which shared steps a route takes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -14,16 +13,16 @@ import (
 
 func (s *Server) sessionRoutes() []route {
 	return []route{
-		{http.MethodPost, "/ajar/v1/login", open, op(200, s.login), says("Logs in with a name and a password or secret, and a code of whoever has a second factor; the token is shown this once.", "")},
-		{http.MethodPost, "/ajar/v1/logout", ours, op(204, s.logout), says("Ends the token that the call came with.", "")},
-		{http.MethodGet, "/ajar/v1/me", ours, op(200, s.me), says("Says who the caller is, and at which address it is seen.", "")},
-		{http.MethodGet, "/ajar/v1/ca", open, op(200, s.ca), says("Gives the plane's certificate authority, PEM.", "")},
+		Post("/ajar/v1/login", open, op(200, s.login), "Logs in with a name and a password or secret, and a code of whoever has a second factor; the token is shown this once.", ""),
+		Post("/ajar/v1/logout", ours, op(204, s.logout), "Ends the token that the call came with.", ""),
+		Get("/ajar/v1/me", ours, op(200, s.me), "Says who the caller is, and at which address it is seen.", ""),
+		Get("/ajar/v1/ca", open, op(200, s.ca), "Gives the plane's certificate authority, PEM.", ""),
 	}
 }
 
 type loginIn struct {
-	Name     string `json:"name"`
-	Password string `json:"password"`
+	Name     string `json:"name" openapi:"needed"`
+	Password string `json:"password" openapi:"needed"`
 	Code     string `json:"code"` // of an authenticator app, or a recovery code, where one is asked for
 }
 

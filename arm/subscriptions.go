@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"unicode"
 
@@ -13,9 +12,9 @@ import (
 func (s *Server) subscriptionRoutes() []route {
 	const sub = "/subscriptions/{s}"
 	return []route{
-		{http.MethodGet, "/subscriptions", beside, op(200, s.listSubscriptions), says("Lists the subscriptions in which the caller may read anything.", "", "$top")},
-		{http.MethodGet, sub, beside, op(200, s.getSubscription), says("Shows a subscription, to whoever may read anything in it.", ajar.SubscriptionRead)},
-		{http.MethodGet, sub + "/locations", beside, op(200, s.listLocations), says("Lists the locations of a subscription's machines and policies.", ajar.LocationRead)},
+		Get("/subscriptions", beside, op(200, s.listSubscriptions), "Lists the subscriptions in which the caller may read anything.", "", "$top"),
+		Get(sub, beside, op(200, s.getSubscription), "Shows a subscription, to whoever may read anything in it.", ajar.SubscriptionRead),
+		Get(sub+"/locations", beside, op(200, s.listLocations), "Lists the locations of a subscription's machines and policies.", ajar.LocationRead),
 	}
 }
 

@@ -3,7 +3,6 @@ package arm
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -13,10 +12,10 @@ import (
 
 func (s *Server) targetRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/targets", ours, op(200, s.listTargets), says("Lists machines.", ajar.MachineRead, "scope", "name", "$top")},
-		{http.MethodGet, "/ajar/v1/target", ours, op(200, s.getTarget), says("Shows a machine.", ajar.MachineRead, "id")},
-		{http.MethodPut, "/ajar/v1/target", ours, op(200, s.putTarget), says("Makes or changes a machine.", ajar.MachineWrite, "id")},
-		{http.MethodDelete, "/ajar/v1/target", ours, op(204, s.deleteTarget), says("Removes a machine; its leases end.", ajar.MachineDelete, "id", "keepGuard")},
+		Get("/ajar/v1/targets", ours, op(200, s.listTargets), "Lists machines.", ajar.MachineRead, "scope", "name", "$top"),
+		Get("/ajar/v1/target", ours, op(200, s.getTarget), "Shows a machine.", ajar.MachineRead, "id"),
+		Put("/ajar/v1/target", ours, op(200, s.putTarget), "Makes or changes a machine.", ajar.MachineWrite, "id"),
+		Delete("/ajar/v1/target", ours, op(204, s.deleteTarget), "Removes a machine; its leases end.", ajar.MachineDelete, "id", "keepGuard"),
 	}
 }
 

@@ -2,7 +2,6 @@ package arm
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -12,9 +11,9 @@ import (
 
 func (s *Server) tokenRoutes() []route {
 	return []route{
-		{http.MethodGet, "/ajar/v1/tokens", ours, op(200, s.listTokens), says("Lists the caller's tokens.", "", "principal", "all", "$top")},
-		{http.MethodPost, "/ajar/v1/tokens", ours, op(200, s.newToken), says("Makes a token for the caller, shown this once.", "")},
-		{http.MethodDelete, "/ajar/v1/tokens/{id}", ours, op(204, s.revokeToken), says("Revokes a token.", "", "principal")},
+		Get("/ajar/v1/tokens", ours, op(200, s.listTokens), "Lists the caller's tokens.", "", "principal", "all", "$top"),
+		Post("/ajar/v1/tokens", ours, op(200, s.newToken), "Makes a token for the caller, shown this once.", ""),
+		Delete("/ajar/v1/tokens/{id}", ours, op(204, s.revokeToken), "Revokes a token.", "", "principal"),
 	}
 }
 

@@ -157,3 +157,35 @@ func rfc(t time.Time) *time.Time {
 	t = t.UTC()
 	return &t
 }
+
+// machineID reads the id of a machine in a body. ARM checks such linked ids and has its own text for them.
+func machineID(id, where string) (ajar.ID, error) {
+	if id == "" {
+		return "", bad("%s.id is required", where)
+	}
+	t, err := ajar.ParseID(id)
+	if err != nil || !t.IsMachine() {
+		return "", coded(ajar.Invalid, "LinkedInvalidPropertyId", "Property id '%.300s' at path '%s.id' is invalid. Expect fully qualified resource Id that starts with '/subscriptions/{subscriptionId}' and names a virtual machine (…/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}).", id, where)
+	}
+	return t, nil
+}
+
+// when is a time in Azure's form; nil for none.
+func when(t time.Time) *stamp {
+	if t.IsZero() {
+		return nil
+	}
+	s := stamp(t)
+	return &s
+}
+
+// nullText is a text, or null.
+type nullText string
+
+// MarshalJSON writes null for "".
+func (t nullText) MarshalJSON() ([]byte, error) {
+	if t == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(string(t))
+}

@@ -113,7 +113,7 @@ func policyID(id ajar.ID) (ajar.ID, error) {
 	if err != nil {
 		return "", err
 	}
-	if p.Group() == "" || p.Location() == "" || !strings.EqualFold(p.Type(), "Microsoft.Security/locations/jitNetworkAccessPolicies") || strings.Count(string(p), "/") != 10 {
+	if p.Group() == "" || p.Location() == "" || !strings.EqualFold(p.Type(), ajar.PolicyType) || strings.Count(string(p), "/") != 10 {
 		return "", ajar.Errorf(ajar.Invalid, "%.200q is not the id of a policy (/subscriptions/{s}/resourceGroups/{g}/providers/Microsoft.Security/locations/{l}/jitNetworkAccessPolicies/{name})", p)
 	}
 	return p, nil

@@ -49,7 +49,7 @@ var facets = [...]struct {
 	AsPolicySummary: {read: ajar.PolicyStateSummarized, hosts: true},
 }
 
-const machinesIn = "/providers/Microsoft.Compute/virtualMachines/"
+const machinesIn = "/providers/" + ajar.MachineType + "/"
 
 // Type is the facet's resource type if it is one beside the machine, otherwise "".
 func (f Facet) Type() string { return facets[f].kind }
