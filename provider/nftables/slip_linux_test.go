@@ -3,6 +3,7 @@ package nftables
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -429,4 +430,40 @@ func TestHavingBeenCalledLetsNobodyCallBack(t *testing.T) {
 		}
 		return errors.Is(err, unix.ECONNREFUSED) // and not because the port is taken
 	})
+}
+
+// TestNoRoomToRememberLetsNobodyGoOn: conntrack is flushed and the server speaks first, while there is no place left to note that
+// the connection is a guest's.
+func TestNoRoomToRememberLetsNobodyGoOn(t *testing.T) {
+	p := newPair(t)
+	p.host.sysctl("netfilter/nf_conntrack_tcp_loose", "1")
+	p.host.chatter(":22")
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, anEnd, guest4)}})
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f.mu.Lock()
+	for i := 0; i < tupleLimit; i += chunk {
+		ms := make([]member, min(chunk, tupleLimit-i))
+		for j := range ms {
+			ms[j] = member{key: flow{rport: uint16(i + j), lport: 1, proto: unix.IPPROTO_TCP}.key(), life: time.Hour}
+		}
+		b := f.batch()
+		b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "inbound4", ms)
+		if err := f.sock.transact(b); err != nil {
+			t.Error(err)
+		}
+	}
+	f.mu.Unlock()
+	p.host.forgetConnections()
+	if _, err := io.ReadFull(c, make([]byte, 4000)); err == nil { // more than was under way
+		apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+		end := time.Now()
+		if h := listen(c, end.Add(2*time.Second)); h.last.After(end.Add(time.Second + h.heldUp)) {
+			t.Error("the session goes on without its lease")
+		}
+	}
 }

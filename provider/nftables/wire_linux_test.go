@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ func FuzzMessages(f *testing.F) {
 				_, _ = flowOf(true, e.key)
 			}
 			_, _ = readSock(m.body, unix.IPPROTO_TCP)
+			_, _ = readEntry(m.payload())
 			return nil
 		})
 	})
@@ -83,5 +85,18 @@ func TestSourcesThatMakeNoSenseAreRefused(t *testing.T) {
 	}
 	if _, err := wishes(ajar.Rule{Flow: flowAt(22, ajar.TCP)}); err == nil {
 		t.Error("a rule without an end was taken")
+	}
+}
+
+// TestWhatEndedMeanwhileIsNotForEver: the machine stands still between the decision to open and the message to the kernel, and
+// the end has come by then.
+func TestWhatEndedMeanwhileIsNotForEver(t *testing.T) {
+	now := time.Now()
+	b := newBatch("ajar", 1, func() time.Time { return now })
+	b.elements(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "open4_32", []member{{key: make([]byte, 12), end: now.Add(time.Second).UnixMilli()}})
+	now = now.Add(time.Minute)
+	msg := b.finish()
+	if life := binary.BigEndian.Uint64(msg[b.ends[0].at:]); life == 0 || life > uint64(soonest.Milliseconds()) {
+		t.Errorf("it lives for %d ms", life)
 	}
 }
