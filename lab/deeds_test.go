@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -456,7 +457,12 @@ func (y *yard) joinAnew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := y.m.AgentExec(ctx, "join", y.joinCommand(file)...); err != nil {
+	var joined error
+	err = Await(ctx, time.Minute, func() (bool, error) { // one address may not join all the time
+		_, joined = y.m.AgentExec(ctx, "join", y.joinCommand(file)...)
+		return joined == nil || !strings.Contains(joined.Error(), "too many joins"), joined
+	})
+	if err = errors.Join(err, joined); err != nil {
 		return err
 	}
 	y.m.joined = true
