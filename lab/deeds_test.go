@@ -34,11 +34,18 @@ func (y *yard) open(ctx context.Context, port uint16, d time.Duration) error {
 	return err
 }
 
+// opened opens a port and sees it open, for longer than that if the lease is over before it is seen here.
 func (y *yard) opened(ctx context.Context, port uint16, d time.Duration) error {
-	if err := y.open(ctx, port, d); err != nil {
-		return err
+	for ; ; d *= 2 {
+		if err := y.open(ctx, port, d); err != nil {
+			return err
+		}
+		end := y.leases[port].end
+		err := Await(ctx, min(bound, time.Until(end)), func() (bool, error) { err := y.Requester.Try(y.at(port)); return err == nil, err })
+		if err == nil || ctx.Err() != nil || time.Now().Before(end) {
+			return err
+		}
 	}
-	return Await(ctx, bound, func() (bool, error) { err := y.Requester.Try(y.at(port)); return err == nil, err })
 }
 
 func (y *yard) revoke(ctx context.Context, port uint16) error {

@@ -136,7 +136,7 @@ type done struct {
 
 // do plays a deed in which the victim is killed before a step; "" is when the deed is through. count = nothing is killed.
 func (y *yard) do(ctx context.Context, d deed, step string, count bool) (r done, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	y.leases, y.since, y.answered = map[uint16]*yardLease{}, time.Now().Add(-time.Millisecond), false
 	if err := d.prepare(ctx, y); err != nil {
@@ -166,7 +166,7 @@ func (y *yard) do(ctx context.Context, d deed, step string, count bool) (r done,
 	} else {
 		go func() { acted <- d.act(ctx, y) }()
 	}
-	actErr := y.through(ctx, tr, d, proc, acted, &r)
+	actErr := y.through(ctx, tr, d, proc, acted, &r, count)
 	if err := errors.Join(actErr, tr.end()); err != nil {
 		return r, err
 	}
@@ -194,8 +194,9 @@ func (y *yard) do(ctx context.Context, d deed, step string, count bool) (r done,
 	return r, nil
 }
 
-// through takes steps until the victim is dead, or the deed is through and some more time went by.
-func (y *yard) through(ctx context.Context, tr *trace, d deed, proc *Proc, acted <-chan error, r *done) error {
+// through takes steps until the victim is dead, or the deed is through and some more time went by. Where steps are counted
+// there is at least one.
+func (y *yard) through(ctx context.Context, tr *trace, d deed, proc *Proc, acted <-chan error, r *done, count bool) error {
 	returned := false
 	var err error
 	for deadline := time.Now().Add(3 * bound); ; {
@@ -214,7 +215,7 @@ func (y *yard) through(ctx context.Context, tr *trace, d deed, proc *Proc, acted
 			break
 		}
 		ready := d.ready == nil && d.begin == nil || d.ready != nil && d.ready(ctx, y) // a command is through when it has ended
-		if returned && ready {
+		if returned && ready && (!count || len(r.steps) > 0) {
 			steps, r.struck = tr.rest(time.Now().Add(200*time.Millisecond), 100*time.Millisecond)
 			r.steps = append(r.steps, steps...)
 			break
