@@ -130,6 +130,9 @@ func (s *Server) refine(h *wish) (err error) {
 	switch {
 	case challenge == "" && h.client.Public:
 		return badRequest("proof key for code exchange is required: send code_challenge")
+	case challenge == "" && h.get("nonce") == "":
+		// A code that somebody else's browser got must not be good in this one (RFC 9700, section 2.1.1).
+		return badRequest("a proof key (code_challenge) or a nonce is required, so that nobody is handed another's code")
 	case challenge != "" && method != "S256":
 		return badRequest("the code_challenge_method must be S256")
 	case challenge != "" && !verifierForm(challenge, 43, 43):
