@@ -56,7 +56,9 @@ func TestPromisesHaveTests(t *testing.T) {
 	}
 	for _, group := range tested.FindAllStringSubmatch(string(doc), -1) {
 		for _, n := range testName.FindAllStringSubmatch(group[1], -1) {
-			if !slices.ContainsFunc(where[n[1]], func(dir string) bool { return strings.HasSuffix(dir, "/"+group[2]) || (dir == ".." && group[2] == "ajar") }) {
+			if !slices.ContainsFunc(where[n[1]], func(dir string) bool {
+				return strings.HasSuffix(dir, "/"+group[2]) || (dir == ".." && group[2] == "ajar")
+			}) {
 				t.Errorf("docs/security.md says that %s is in %s; it is in %v", n[1], group[2], where[n[1]])
 			}
 		}
