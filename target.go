@@ -52,7 +52,7 @@ type Endpoint struct {
 	// GuardsSet counts the changes of what is to be guarded, GuardsSeen is the GuardsSet that the firewall was last seen
 	// to have. GuardsSeen is the loop's.
 	GuardsSet, GuardsSeen int64
-	Status    HostStatus
+	Status                HostStatus
 }
 
 // EndpointGuard is a guarded flow with who wants it. Several policies may; it goes when the last lets go.

@@ -445,7 +445,9 @@ func TestMissingPKCE(t *testing.T) {
 // id token; without either another's code could be put into its answer.
 func TestNobodysCodeIsSlippedToAnother(t *testing.T) {
 	const app = "5f0c8d52-7c1f-4f0e-9a55-2f6b1f7f0002"
-	g := newRig(t, func(c *Config) { c.Clients = []Client{{ID: app, Name: "Grafana", Redirects: []string{"https://grafana.example.org/cb"}}} })
+	g := newRig(t, func(c *Config) {
+		c.Clients = []Client{{ID: app, Name: "Grafana", Redirects: []string{"https://grafana.example.org/cb"}}}
+	})
 	bare := []string{"client_id", app, "redirect_uri", "https://grafana.example.org/cb", "code_challenge", "", "code_challenge_method", "", "prompt", "none"}
 	for nonce, want := range map[string]string{"": "invalid_request", "n": "login_required"} {
 		if q := sentBack(t, g.authorizeWith(append(bare, "nonce", nonce)...)); q.Get("error") != want {

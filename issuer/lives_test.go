@@ -156,7 +156,10 @@ func TestHowLongWhatWasGivenLives(t *testing.T) {
 			_, err := g.Broker.PutPrincipal(ctx, ajar.Plane, ajar.Principal{ID: h.who.ID, Name: h.who.Name, Disabled: true})
 			return err
 		}, ""},
-		{"deleted", func(h *had, _ string) error { _, err := g.Broker.DeletePrincipal(ctx, ajar.Plane, h.who.ID); return err }, ""},
+		{"deleted", func(h *had, _ string) error {
+			_, err := g.Broker.DeletePrincipal(ctx, ajar.Plane, h.who.ID)
+			return err
+		}, ""},
 		{"the secret is removed", func(_ *had, credential string) error {
 			_, err := g.Broker.DeleteCredential(ctx, ajar.Plane, credential)
 			return err

@@ -23,10 +23,10 @@ type hosts struct {
 	server *authn.Server
 	came   func(ajar.EndpointID) string // the serial of what a connected host came with; "" = none is
 
-	mu     sync.Mutex
-	here   map[ajar.EndpointID]bool
-	dirty  map[ajar.EndpointID]bool // here or not, and the store does not know
-	wake   chan struct{}
+	mu    sync.Mutex
+	here  map[ajar.EndpointID]bool
+	dirty map[ajar.EndpointID]bool // here or not, and the store does not know
+	wake  chan struct{}
 	// Hosts that were removed and are not cut yet.
 	leaving map[ajar.EndpointID]chan struct{}
 }
