@@ -116,6 +116,7 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 	if err := b.c.commit(ctx); err != nil {
 		// It may have happened or not. Nobody may be told that it did, and trying again could do it twice.
 		b.abandon(ctx)
+		b.writer.failed.Store(true)
 		b.store.log.Error("commit failed", "err", err, "updates", len(b.accepted))
 		for _, u := range append(b.readers, b.accepted...) {
 			u.err = ajar.Because(ajar.Unavailable, err, "the database did not confirm the change; look whether it happened before trying again")
@@ -123,6 +124,10 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 		return nil
 	}
 	b.committed = true
+	b.writer.failed.Store(false)
+	if n := b.counters; len(b.events) > 0 {
+		b.writer.acked.Store(&n)
+	}
 	b.memory().absorb(b.accepts, b.counters)
 	if b.counters.indexed < b.counters.pos {
 		b.store.index.wake()

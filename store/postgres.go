@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/binary"
@@ -23,6 +24,7 @@ type postgresDB struct {
 	pool   *pgxpool.Pool
 	write  *postgresConn
 	news   *news
+	acked  func() *counters // as this Store's last commit left them; nil = it has made none
 }
 
 // The advisory locks that make the writers, and the migrations, of all replicas one.
@@ -51,6 +53,10 @@ func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*postgresD
 	params["application_name"] = replicaName
 	// A replica that freezes inside a write transaction holds up all others; the server ends it.
 	params["idle_in_transaction_session_timeout"] = "15000"
+	if pc.ConnConfig.ValidateConnect == nil {
+		// A standby would show what was true a while ago, and takes no writes: of several servers the primary is taken.
+		pc.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	db := &postgresDB{config: pc.ConnConfig, news: newNews()}
 	if err := db.prepare(ctx, log); err != nil {
 		return nil, fmt.Errorf("open PostgreSQL database %s on %s: %w", pc.ConnConfig.Database, pc.ConnConfig.Host, err)
@@ -124,7 +130,9 @@ func (db *postgresDB) writer(ctx context.Context) (conn, error) {
 	if db.write != nil && !db.write.c.IsClosed() {
 		return db.write, nil
 	}
-	c, err := pgx.ConnectConfig(ctx, db.config.Copy())
+	config, said := db.config.Copy(), new(warning)
+	config.OnNotice = said.hear
+	c, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +141,29 @@ func (db *postgresDB) writer(ctx context.Context) (conn, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
-	db.write = &postgresConn{c: c}
+	if err := db.mustHaveAcked(ctx, c); err != nil {
+		return nil, errors.Join(err, c.Close(ctx))
+	}
+	db.write = &postgresConn{c: c, said: said}
 	return db.write, nil
+}
+
+// mustHaveAcked refuses to write to a server that has not what this Store was told is durable: a standby that was behind
+// when it took over, or a primary from which a standby had taken over. What is remembered is not so there, and the log
+// would have two ends.
+func (db *postgresDB) mustHaveAcked(ctx context.Context, c *pgx.Conn) error {
+	if db.acked == nil || db.acked() == nil {
+		return nil
+	}
+	n, head := db.acked(), []byte(nil)
+	err := c.QueryRow(ctx, "SELECT head FROM log_batches WHERE last = $1", n.pos).Scan(&head)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	if !bytes.Equal(head, n.head) {
+		return ajar.Errorf(ajar.Unavailable, "the database server has not what was made durable up to position %d of the activity log: it is not the one that was written to, or it lost the end. Look which server is right, and start ajard anew to go on with this one", n.pos)
+	}
+	return nil
 }
 
 func (db *postgresDB) reader(ctx context.Context) (conn, func(), error) {
@@ -181,6 +210,7 @@ func (db *postgresDB) classify(err error) (error, bool) {
 // no savepoint to be undone.
 type postgresConn struct {
 	c     *pgx.Conn
+	said  *warning // of the connection that writes
 	queue []statement
 
 	armed bool // inside a part
@@ -188,6 +218,15 @@ type postgresConn struct {
 	dirty bool // the transaction has writes of parts that were kept
 	sent  bool // writes of the part were sent
 	saved bool // behind a savepoint
+}
+
+// warning is the last that the server gave.
+type warning struct{ last *pgconn.Notice }
+
+func (w *warning) hear(_ *pgconn.PgConn, n *pgconn.Notice) {
+	if n.SeverityUnlocalized == "WARNING" {
+		w.last = n
+	}
 }
 
 type statement struct {
@@ -199,7 +238,7 @@ type statement struct {
 var errGuess = errors.New("an answer given in advance was wrong")
 
 func (c *postgresConn) begin(_ context.Context, write bool) error {
-	*c = postgresConn{c: c.c, queue: c.queue[:0]}
+	*c = postgresConn{c: c.c, said: c.said, queue: c.queue[:0]}
 	if !write {
 		c.enqueue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 		return nil
@@ -343,9 +382,14 @@ func (c *postgresConn) keep(context.Context) error {
 }
 
 func (c *postgresConn) commit(ctx context.Context) error {
+	c.said.last = nil
 	tag, err := c.c.Exec(ctx, "COMMIT")
-	if err == nil && tag.String() != "COMMIT" {
+	switch w := c.said.last; {
+	case err != nil:
+	case tag.String() != "COMMIT":
 		err = fmt.Errorf("the server answered COMMIT with %s", tag)
+	case w != nil: // it was told not to wait for its standby any longer, and calls that a success
+		err = fmt.Errorf("the server answered COMMIT, but warns: %s (%s)", w.Message, w.Detail)
 	}
 	return err
 }

@@ -56,6 +56,9 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.writer = newWriter(s, o.MaxBatch)
+	if db, ok := s.db.(*postgresDB); ok {
+		db.acked = s.writer.acked.Load
+	}
 	s.index = newIndexer(s)
 	switch behind, err := s.index.behind(ctx); {
 	case err != nil:
@@ -104,6 +107,21 @@ func (s *Store) View(ctx context.Context, fn func(ajar.Tx) error) error {
 		}
 	}()
 	return call(fn, t)
+}
+
+// Ready answers nil if the store can be read and, as far as is known, written to. Where the last write failed it tries
+// another, which changes nothing.
+func (s *Store) Ready(ctx context.Context) error {
+	if err := s.View(ctx, func(tx ajar.Tx) error { _, err := tx.RightsGen(); return err }); err != nil || !s.writer.failed.Load() {
+		return err
+	}
+	if !s.writer.trial.TryLock() {
+		return ajar.Errorf(ajar.Unavailable, "the database could not be written to, and is being tried")
+	}
+	defer s.writer.trial.Unlock()
+	return s.Update(ctx, func(at ajar.Tx) error {
+		return at.(*tx).later(1, "UPDATE counters SET seq = seq WHERE id = 1")
+	})
 }
 
 // Close waits for what runs, refuses what comes, and closes the database.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -15,7 +16,10 @@ import (
 type writer struct {
 	store  *Store
 	max    int
-	memory *memory // of whoever leads
+	acked  atomic.Pointer[counters] // as the last commit that logged something left them
+	failed atomic.Bool              // the last that was to be committed was not, for no fault of its own
+	trial  sync.Mutex               // held by whoever tries whether one can be again
+	memory *memory                  // of whoever leads
 
 	mu      sync.Mutex
 	queue   []*update
@@ -145,6 +149,7 @@ func (w *writer) alone(u *update) {
 		if fault == nil {
 			return
 		}
+		w.failed.Store(true)
 		err, again := w.store.db.classify(fault)
 		u.err = err
 		if !again || u.ctx.Err() != nil || try == len(patience)-1 {

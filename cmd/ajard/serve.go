@@ -21,7 +21,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/arm"
 	"github.com/ajar-access/ajar/issuer"
 )
@@ -217,9 +216,9 @@ func (p *plane) routes(surface, signIn http.Handler, token []byte, stopping *ato
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		if err := p.store.View(ctx, func(tx ajar.Tx) error { _, err := tx.RightsGen(); return err }); err != nil {
+		if err := p.store.Ready(ctx); err != nil {
 			p.log.Warn("not ready", "err", err)
-			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+			http.Error(w, "the database does not answer, or takes no writes", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")

@@ -2,13 +2,10 @@ package storetest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -98,47 +95,16 @@ func StartPostgresServer(dir string) (dsn string, stop func() error, err error) 
 }
 
 func startServer(dir string, options ...string) (dsn string, stop func() error, err error) {
-	bin, err := binaries()
+	s, err := newServer(dir, options...)
 	if err != nil {
 		return "", nil, err
-	}
-	who, err := runAs()
-	if err != nil {
-		return "", nil, err
-	}
-	if who != nil {
-		if err := os.Chown(dir, int(who.Uid), int(who.Gid)); err != nil {
-			return "", nil, err
-		}
 	}
 	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", data, "-U", "ajar", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.Dir, initdb.SysProcAttr = dir, &syscall.SysProcAttr{Credential: who}
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return "", nil, fmt.Errorf("initdb: %w\n%s", err, out)
-	}
-	port, err := freePort()
-	if err != nil {
+	if err := s.command("initdb", "-D", data, "-U", "ajar", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"); err != nil {
 		return "", nil, err
 	}
-	log := new(logBuffer)
-	options = append(options, "-D", data, "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-k", dir,
-		"-c", "max_connections=200", "-c", "shared_buffers=128MB", "-c", "max_wal_size=2GB")
-	cmd := exec.Command(filepath.Join(bin, "postgres"), options...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
-	ended := make(chan error, 1)
-	if err := startLocked(cmd, ended); err != nil {
+	if err := s.start(); err != nil {
 		return "", nil, err
 	}
-	dsn = fmt.Sprintf("postgres://ajar@127.0.0.1:%d/postgres?sslmode=disable", port)
-	stop = func() error {
-		err := errors.Join(cmd.Process.Signal(syscall.SIGINT), <-ended)
-		return err
-	}
-	if err := waitReady(dsn, ended); err != nil {
-		cmd.Process.Kill()
-		return "", nil, fmt.Errorf("%w\n%s", err, log)
-	}
-	return dsn, stop, nil
+	return s.DSN, s.stop, nil
 }
