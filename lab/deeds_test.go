@@ -407,8 +407,10 @@ func comingAndGoing() []deed {
 		if err := y.Attacker.Try(y.at(firstPort)); err != nil {
 			return fmt.Errorf("it has left, and its port is closed: %w", err)
 		}
-		if b, err := os.ReadDir(filepath.Join(y.m.dir, "agent")); err != nil || len(b) > 2 { // the lock and the local socket
-			return fmt.Errorf("it has left, and its state is there: %v: %v", b, err)
+		for _, name := range []string{"identity.json", "identity.json.new", "desired", "desired.new"} {
+			if _, err := os.Stat(filepath.Join(y.m.dir, "agent", name)); !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("it has left, and %s is there: %v", name, err)
+			}
 		}
 		return nil
 	}

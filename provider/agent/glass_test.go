@@ -281,6 +281,9 @@ func TestGuardUnconfirmedThroughARestart(t *testing.T) {
 func TestLeave(t *testing.T) {
 	p, m := running(t)
 	m.change(ajar.Delta{Base: 1, Rev: 2, Put: []ajar.Rule{rule("a", p.now().Add(time.Hour))}})
+	if err := os.WriteFile(filepath.Join(m.dir, identityFile+half), []byte("a key"), 0o600); err != nil { // of an agent that was killed
+		t.Fatal(err)
+	}
 	a, b := net.Pipe()
 	c := &Control{Host: m.Host, Admit: func(net.Conn) (string, error) { return "root", nil }}
 	go c.serve(t.Context(), b)
@@ -295,7 +298,7 @@ func TestLeave(t *testing.T) {
 		t.Errorf("run ended with %v", err)
 	}
 	m.done <- nil
-	for _, f := range []string{identityFile, ledgerFile, journalFile} {
+	for _, f := range []string{identityFile, identityFile + half, ledgerFile, journalFile} {
 		if _, err := os.Stat(filepath.Join(m.dir, f)); err == nil {
 			t.Errorf("%s is still there", f)
 		}

@@ -31,8 +31,11 @@ func (h *Host) Leave(ctx context.Context) (untold, err error) {
 	h.ledger.broken()
 	h.journal.close()
 	for _, f := range []string{identityFile, ledgerFile, journalFile, outliveFile} {
-		if e := os.Remove(filepath.Join(h.Dir, f)); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
+		// The second is of an agent that died while it wrote the first anew: a key may be in it.
+		for _, name := range []string{f, f + half} {
+			if e := os.Remove(filepath.Join(h.Dir, name)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
 		}
 	}
 	h.id = nil

@@ -195,10 +195,13 @@ func (l *ledger) rewrite(r *record) error {
 	return nil
 }
 
+// half ends the name of a file that is not written to its end.
+const half = ".new"
+
 // replaceFile writes b to path, durably, so that at every moment the old or the new is there; the file stays open for
 // appending.
 func replaceFile(path string, b []byte) (*os.File, error) {
-	tmp := path + ".new"
+	tmp := path + half
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
