@@ -100,3 +100,19 @@ func TestWhatEndedMeanwhileIsNotForEver(t *testing.T) {
 		t.Errorf("it lives for %d ms", life)
 	}
 }
+
+// TestAnOpeningWithoutItsEndIsAFault: what reads back with no end, or with a later one, is not what was written.
+func TestAnOpeningWithoutItsEndIsAFault(t *testing.T) {
+	now := time.Now().UnixMilli()
+	e := edit{end: now + 10_000}
+	for left, want := range map[time.Duration]bool{
+		0: false, -time.Second: false, time.Second: true, 10 * time.Second: true, 10*time.Second + late: true, 10*time.Second + 2*late: false, time.Hour: false,
+	} {
+		if got := e.ok(held{key: []byte{1}, expires: left}, now); got != want {
+			t.Errorf("with %v left of 10s: %v", left, got)
+		}
+	}
+	if (edit{}).ok(held{key: []byte{1}, expires: time.Second}, now) {
+		t.Error("what was deleted is there")
+	}
+}
