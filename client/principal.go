@@ -18,8 +18,18 @@ type Principal struct {
 	Display  string             `json:"display,omitempty"`
 	Disabled bool               `json:"disabled,omitempty"`
 	Members  []Member           `json:"members,omitempty"` // of a group
+	Upstream *Upstream          `json:"upstream,omitempty"`
 	Created  time.Time          `json:"created,omitzero"`
 }
+
+// Upstream is who somebody is at a provider of single sign-on.
+type Upstream struct {
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
+}
+
+// NotLinked is the Code of the refusal of a sign-in at a provider by whom nobody here is linked to.
+const NotLinked = "PrincipalNotLinked"
 
 // Member is somebody in a group.
 type Member struct {
@@ -84,6 +94,16 @@ func (c *Client) SetDisabled(ctx context.Context, p Principal, disabled bool) (P
 	}{p.Display, disabled}
 	var out Principal
 	_, err := c.do(ctx, call{method: http.MethodPut, path: principalPath(string(p.ID)), in: in, out: &out})
+	return out, err
+}
+
+// Link says who somebody is at a provider of single sign-on. The zero Upstream takes the link away and signs them out.
+func (c *Client) Link(ctx context.Context, idOrName string, to Upstream) (Principal, error) {
+	in := struct {
+		Upstream Upstream `json:"upstream"`
+	}{to}
+	var out Principal
+	_, err := c.do(ctx, call{method: http.MethodPut, path: principalPath(idOrName), in: in, out: &out})
 	return out, err
 }
 

@@ -100,6 +100,12 @@ func (a *app) root() *cobra.Command {
 			c.Example = "  ajar help open"
 		}
 	}
+	if err := root.RegisterFlagCompletionFunc("output", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return outputs(cmd), cobra.ShellCompDirectiveNoFileComp
+	}); err != nil {
+		panic(err) // a flag twice: a fault of the program
+	}
+	a.complete(root)
 	a.marked(root)
 	return root
 }

@@ -102,7 +102,7 @@ still waits for approval is withdrawn.`
 	c.Flags().StringVarP(&reason, "reason", "r", "", "why; the log keeps it")
 	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until they were seen to be closed")
 	c.Flags().Var(&timeout, "timeout", "how long to wait")
-	return a.completeTargets(c)
+	return c
 }
 
 // awaitClosed brings leases up to date once they are closed, or says that they could not be closed yet.

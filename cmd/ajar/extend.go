@@ -56,7 +56,7 @@ port closes there at the old end unless the host is back before.`
 	c.MarkFlagsMutuallyExclusive("by", "until")
 	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until the firewall has it")
 	c.Flags().Var(&timeout, "timeout", "how long to wait")
-	return a.completeTargets(c)
+	return c
 }
 
 // awaitHeld brings leases up to date once their firewalls have their new ends, or says which do not.

@@ -70,7 +70,7 @@ func skew(ms int64) string {
 }
 
 func hostShowCmd(a *app) *cobra.Command {
-	return a.completeTargets(command("show TARGET", "one host: guards, refused sources, versions", `  ajar hosts show web1`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return command("show TARGET", "one host: guards, refused sources, versions", `  ajar hosts show web1`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		c, _, err := a.client()
 		if err != nil {
 			return err
@@ -94,7 +94,7 @@ func hostShowCmd(a *app) *cobra.Command {
 				a.showHost(w, h)
 			}
 		})
-	}))
+	})
 }
 
 func (a *app) showHost(w io.Writer, h client.Host) {
@@ -141,7 +141,7 @@ on a command line.`
 	c.Flags().StringVar(&location, "location", "", "location of a new machine")
 	c.Flags().StringVar(&tokenFile, "token-file", "", "write the token to this new file instead of showing it")
 	c.Flags().BoolVar(&replace, "replace", false, "take the place of the host that is joined now, which is cut off")
-	return a.completeTargets(c)
+	return c
 }
 
 func (a *app) joinToken(id ajar.ID, j client.Join, file string) error {
@@ -205,7 +205,7 @@ func hostRemoveCmd(a *app) *cobra.Command {
 	})
 	c.Flags().BoolVar(&lift, "lift", false, "open its guarded ports to everybody again; otherwise they stay closed")
 	c.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
-	return a.completeTargets(c)
+	return c
 }
 
 // previewRemoval shows what hangs on t's host, as far as the caller may see it.
@@ -260,5 +260,5 @@ func hostReleaseCmd(a *app) *cobra.Command {
 	c.Long = "Opens a port that is kept closed though no policy names it (unguard: keep).\n\n" + guardsWaited
 	g.add(c)
 	c.Flags().BoolVarP(&sure, "yes", "y", false, "do not ask")
-	return a.completeTargets(c)
+	return c
 }

@@ -38,7 +38,7 @@ func leasesCmd(a *app) *cobra.Command {
 	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "keep showing it, until Ctrl-C")
 	f.limit.add(c, usualRows)
 	f.period.add(a, c)
-	return withCSV(a.completeTargets(c))
+	return withCSV(c)
 }
 
 func (a *app) leases(ctx context.Context, f leasesFlags) error {

@@ -49,7 +49,7 @@ func logCmd(a *app) *cobra.Command {
 	f.limit.add(c, 50)
 	f.period.add(a, c)
 	c.AddCommand(logAccessCmd(a), logVerifyCmd(a), logExportCmd(a))
-	return withCSV(a.completeTargets(c))
+	return withCSV(c)
 }
 
 func (a *app) log(ctx context.Context, f logFlags) error {

@@ -29,7 +29,7 @@ written, with whole IDs and times in UTC.`
 	c.Flags().StringVar(&who, "who", "", "only of this person or service principal")
 	f.limit.add(c, usualRows)
 	f.period.add(a, c)
-	return withCSV(a.completeTargets(c))
+	return withCSV(c)
 }
 
 func (a *app) access(ctx context.Context, f leasesFlags, who string) error {

@@ -52,7 +52,7 @@ and the request stays. If the host cannot be reached it exits with 5; the port o
 	c.Flags().BoolVar(&f.wait, "wait", true, "wait until the port is open")
 	c.Flags().BoolVar(&f.noWait, "no-wait", false, "do not wait")
 	c.MarkFlagsMutuallyExclusive("wait", "no-wait")
-	return a.completeTargets(c)
+	return c
 }
 
 func (a *app) open(ctx context.Context, machine, portText string, f askFlags) error {

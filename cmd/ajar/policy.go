@@ -79,7 +79,7 @@ func policyShowCmd(a *app) *cobra.Command {
 		})
 	})
 	c.Annotations = map[string]string{"yaml": "yes"}
-	return a.completeTargets(c)
+	return c
 }
 
 func policyConfirmCmd(a *app) *cobra.Command {
@@ -90,7 +90,7 @@ func policyConfirmCmd(a *app) *cobra.Command {
 
 ` + guardsWaited
 	g.add(c)
-	return a.completeTargets(c)
+	return c
 }
 
 func (a *app) confirmGuards(ctx context.Context, args []string, g guardFlags) error {

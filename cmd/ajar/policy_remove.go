@@ -45,7 +45,7 @@ open to everybody again: that is shown first and needs a yes.
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "show what would change and change nothing")
 	c.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	f.guards.add(c)
-	return a.completeTargets(c)
+	return c
 }
 
 // takeOut removes ports of a machine from p, or the machine, or all machines.

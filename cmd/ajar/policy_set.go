@@ -65,7 +65,7 @@ connection would be cut.
 	f.guards.add(c)
 	f.changed = fl.Changed
 	c.RunE = func(cmd *cobra.Command, args []string) error { return a.policySet(cmd.Context(), args, f) }
-	return a.completeTargets(c)
+	return c
 }
 
 func (a *app) policySet(ctx context.Context, args []string, f policyFlags) error {

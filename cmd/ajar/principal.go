@@ -57,6 +57,9 @@ func (k principalKind) showCmd(a *app) *cobra.Command {
 		}
 		return a.show(p, func(w io.Writer) {
 			rows := [][]string{{"name", p.Name}, {"id", string(p.ID)}, {"shown as", or(p.Display, "-")}, {"since", a.when(p.Created)}, {"state", or(yes(p.Disabled, "disabled"), "enabled")}}
+			if p.Upstream != nil {
+				rows = append(rows, []string{"signs in as", p.Upstream.Subject + " at " + p.Upstream.Issuer})
+			}
 			if k.kind == ajar.Group {
 				rows = append(rows, []string{"members", members(p)})
 			}

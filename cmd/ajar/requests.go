@@ -106,7 +106,7 @@ func asked(r client.Request) string {
 }
 
 func requestShowCmd(a *app) *cobra.Command {
-	return a.completeTargets(command("show REQUEST", "one request, its approvals and its leases", `  ajar requests show 91aa03de`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return command("show REQUEST", "one request, its approvals and its leases", `  ajar requests show 91aa03de`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		c, _, err := a.client()
 		if err != nil {
 			return err
@@ -116,7 +116,7 @@ func requestShowCmd(a *app) *cobra.Command {
 			return err
 		}
 		return a.show(r, func(w io.Writer) { a.showRequest(w, r) })
-	}))
+	})
 }
 
 func (a *app) showRequest(w io.Writer, r client.Request) {
@@ -179,5 +179,5 @@ func decideCmd(a *app, verb, short string, do func(*client.Client, context.Conte
 		return a.done(r, "request %s is %s", r.ID, lowerFirst(string(r.State)))
 	})
 	c.Flags().StringVarP(&reason, "reason", "r", "", "why; the requester and the log's readers see it")
-	return a.completeTargets(c)
+	return c
 }

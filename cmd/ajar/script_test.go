@@ -22,6 +22,7 @@ import (
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/ajartest"
+	"github.com/ajar-access/ajar/broker"
 	"github.com/ajar-access/ajar/client"
 	"github.com/ajar-access/ajar/provider/fake"
 )
@@ -98,6 +99,16 @@ func scriptAs(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("there is no %s", args[0])
 	}
 	r.config(r.t, ts.Getenv("AJAR_CONFIG"), args[0])
+}
+
+// stranger SUBJECT NAME: somebody proved themselves at a provider whom nobody is linked to.
+func scriptStranger(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := rigOf(ts).Broker.Arrive(context.Background(), broker.Arrival{
+		Link: ajar.Link{Issuer: "https://login.example.com", Subject: args[0]}, Provider: "corp", Name: args[1], From: netip.MustParseAddr("203.0.113.1"),
+	})
+	if !errors.Is(err, ajar.Forbidden) {
+		ts.Fatalf("a stranger is let in: %v", err)
+	}
 }
 
 // stale: the session of who plays has ended. nowhere: their plane is not there.

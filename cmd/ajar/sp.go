@@ -18,10 +18,10 @@ func spCmd(a *app) *cobra.Command {
   ajar sp secret list deploy`, secretAddCmd(a, k), secretListCmd(a, k), secretRemoveCmd(a, k))
 	certificates := family("certificate", "certificates of a service principal: add, list, remove", `  ajar sp certificate add deploy deploy.pem
   ajar sp certificate list deploy`, certificateAddCmd(a, k), certificateListCmd(a, k), certificateRemoveCmd(a, k))
-	return family("sp", "service principals, for programs: add, list, show, secret, certificate, disable, enable, remove", `  ajar sp add deploy
+	return family("sp", "service principals, for programs: add, list, show, links, link, unlink, secret, certificate, disable, enable, remove", `  ajar sp add deploy
   ajar sp secret add deploy --for 90d --secret-file deploy.secret
   ajar login --user deploy --password-file deploy.secret`,
-		spAddCmd(a, k), k.listCmd(a), k.showCmd(a), secrets, certificates, k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
+		spAddCmd(a, k), k.listCmd(a), k.showCmd(a), k.linksCmd(a), k.linkCmd(a), k.unlinkCmd(a), secrets, certificates, k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
 }
 
 func spAddCmd(a *app, k principalKind) *cobra.Command {

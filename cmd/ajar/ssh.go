@@ -35,7 +35,7 @@ ends. It says when the end of the access comes near, and exits as ssh does.`
 		}
 		return a.ssh(cmd.Context(), args[0], args[1:], f, keep)
 	}
-	return a.completeTargets(c)
+	return c
 }
 
 func (a *app) ssh(ctx context.Context, machine string, args []string, f askFlags, keep bool) (err error) {

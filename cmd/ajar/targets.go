@@ -38,7 +38,7 @@ func targetsCmd(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&scope, "scope", "", "only machines at or below this ID")
 	c.AddCommand(targetShowCmd(a), targetSetCmd(a), targetRemoveCmd(a))
-	return withCSV(a.completeTargets(c))
+	return withCSV(c)
 }
 
 func addressOf(t client.Target) string {
@@ -99,9 +99,9 @@ func offered(t client.Target) string {
 }
 
 func targetShowCmd(a *app) *cobra.Command {
-	return a.completeTargets(command("show TARGET", "everything known of one machine", `  ajar targets show web1`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	return command("show TARGET", "everything known of one machine", `  ajar targets show web1`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		return a.showTarget(ctx, args[0])
-	}))
+	})
 }
 
 func (a *app) showTarget(ctx context.Context, name string) error {

@@ -12,10 +12,10 @@ import (
 
 func userCmd(a *app) *cobra.Command {
 	k := principalKind{ajar.User, "user", "person"}
-	return family("user", "people: add, list, show, password, reset-factors, disable, enable, remove", `  ajar user add anna
+	return family("user", "people: add, list, show, links, link, unlink, password, reset-factors, disable, enable, remove", `  ajar user add anna
   ajar user password anna
   ajar user disable anna`,
-		userAddCmd(a, k), k.listCmd(a), k.showCmd(a), userPasswordCmd(a), userResetCmd(a), k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
+		userAddCmd(a, k), k.listCmd(a), k.showCmd(a), k.linksCmd(a), k.linkCmd(a), k.unlinkCmd(a), userPasswordCmd(a), userResetCmd(a), k.disableCmd(a, true), k.disableCmd(a, false), k.removeCmd(a))
 }
 
 func userAddCmd(a *app, k principalKind) *cobra.Command {
