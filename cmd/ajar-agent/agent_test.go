@@ -483,3 +483,38 @@ func TestUsage(t *testing.T) {
 		t.Errorf("version: exit code %d, %q", code, out.String())
 	}
 }
+
+// TestAnAgentThatStartsIsWaitedFor: it has the state directory already, and does not answer yet.
+func TestAnAgentThatStartsIsWaitedFor(t *testing.T) {
+	a := &app{state: t.TempDir()}
+	if _, err := a.ask(t.Context(), agent.ControlAsk{Do: agent.AskStatus}); !errors.Is(err, errNoAgent) {
+		t.Fatalf("where nobody is at work: %v", err)
+	}
+	lock, err := a.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	time.AfterFunc(200*time.Millisecond, func() {
+		ln, err := a.listen()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ln.Close()
+		c, err := ln.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		var q agent.ControlAsk
+		if err := errors.Join(json.NewDecoder(c).Decode(&q), json.NewEncoder(c).Encode(agent.ControlAnswer{Untold: "here"})); err != nil {
+			t.Error(err)
+		}
+	})
+	answer, err := a.ask(t.Context(), agent.ControlAsk{Do: agent.AskStatus})
+	if err != nil || answer.Untold != "here" {
+		t.Errorf("answered %+v, %v", answer, err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -24,8 +25,37 @@ import (
 // errNoAgent says that no agent runs on this state directory.
 var errNoAgent = errors.New("no agent runs")
 
+// comesToDoor is how long an agent that starts is waited for: it is at work, and not at its door yet.
+const comesToDoor = 10 * time.Second
+
 // ask puts a question to the running agent.
-func (a *app) ask(ctx context.Context, q agent.ControlAsk) (agent.ControlAnswer, error) {
+func (a *app) ask(ctx context.Context, q agent.ControlAsk) (answer agent.ControlAnswer, err error) {
+	for limit := time.Now().Add(comesToDoor); ; {
+		answer, err = a.askOnce(ctx, q)
+		if !errors.Is(err, errNoAgent) || !a.atWork() || time.Now().After(limit) {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// atWork reports whether some process has the state directory.
+func (a *app) atWork() bool {
+	if _, err := os.Stat(filepath.Join(a.state, "lock")); err != nil {
+		return false
+	}
+	lock, err := a.lock()
+	if err == nil {
+		lock.Close()
+	}
+	return errors.Is(err, ajar.Conflict)
+}
+
+func (a *app) askOnce(ctx context.Context, q agent.ControlAsk) (agent.ControlAnswer, error) {
 	path, keep, err := a.socketPath()
 	if keep != nil {
 		defer keep.Close()
