@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/ajar-access/ajar"
 )
@@ -39,6 +40,12 @@ func (b *Broker) Arrive(ctx context.Context, a Arrival) (p *ajar.Principal, err 
 	if !a.Create {
 		return nil, b.stranger(ctx, a)
 	}
+	a.Display = strings.Map(func(r rune) rune {
+		if unseenInText(r) {
+			return -1
+		}
+		return r
+	}, a.Display)
 	made := ajar.Principal{Kind: ajar.User, Name: a.Name, Display: a.Display}
 	bad := checkPrincipal(&made)
 	who := ajar.Plane

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/ajar-access/ajar"
 )
@@ -102,8 +104,18 @@ func checkPrincipal(p *ajar.Principal) error {
 	if p.Name == "" || isGUID(p.Name) || strings.ContainsAny(p.Name, "/:") {
 		return ajar.Errorf(ajar.Invalid, "a name cannot be empty, look like an id, or contain / or :")
 	}
+	if strings.IndexFunc(p.Name, unseen) >= 0 || strings.IndexFunc(p.Display, unseenInText) >= 0 {
+		return ajar.Errorf(ajar.Invalid, "a name contains a character that nobody sees, or that turns the direction of writing, so that it could pass for another's")
+	}
 	return word("the display name", p.Display, 256)
 }
+
+// unseen tells characters by which two names look the same: of no width, another sort of space, or turning the direction
+// of writing.
+func unseen(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+
+// unseenInText is unseen but for the two joiners, which some scripts are not written without.
+func unseenInText(r rune) bool { return unseen(r) && r != '\u200c' && r != '\u200d' }
 
 // principal is the stored principal, or NotFound in words.
 func (t *txn) principal(id ajar.PrincipalID) (*ajar.Principal, error) {

@@ -104,8 +104,8 @@ func checkRole(r *ajar.RoleDefinition) (err error) {
 	if err := word("the role's name", r.Name, 128); err != nil {
 		return err
 	}
-	if r.Name == "" || isGUID(r.Name) {
-		return ajar.Errorf(ajar.Invalid, "a role needs a name that does not look like an id")
+	if r.Name == "" || isGUID(r.Name) || strings.IndexFunc(r.Name, unseen) >= 0 {
+		return ajar.Errorf(ajar.Invalid, "a role needs a name that does not look like an id, of characters that can be seen")
 	}
 	if err := text("the description", r.Description, 2048); err != nil {
 		return err
