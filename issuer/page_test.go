@@ -472,7 +472,7 @@ func TestNamesAreNotMarkup(t *testing.T) {
 	check("the account")
 	b.open("/device?user_code=%22%3E%3Cscript%3E")
 	check("the device page")
-	b.open("/adfs/oauth2/authorize?client_id=nasty&redirect_uri=https://client.example/cb&response_type=code&prompt=consent&scope=openid").shows(http.StatusOK, "Continue to")
+	b.open("/adfs/oauth2/authorize?client_id=nasty&redirect_uri=https://client.example/cb&response_type=code&prompt=consent&scope=openid&nonce=n").shows(http.StatusOK, "Continue to")
 	check("the question")
 	g.errorPageFor(b, nasty)
 	check("an error")
