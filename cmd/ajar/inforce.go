@@ -82,6 +82,13 @@ func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets []ajar.
 	for i, f := range all {
 		states[i] = reachedOf(f)
 	}
+	if err != nil { // the time ran out; it may be that nothing was heard of some
+		for _, t := range targets {
+			if !slices.ContainsFunc(all, func(f client.InForce) bool { return f.Target.Equal(t) }) {
+				states = append(states, reached{Target: t, State: "pending"})
+			}
+		}
+	}
 	if len(targets) > namedSingly {
 		a.say("  in force on %d of %d machines after %s", have, len(targets), elapsed(a.now().Sub(began)))
 	}
