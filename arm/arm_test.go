@@ -18,6 +18,7 @@ import (
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/ajartest"
+	"github.com/ajar-access/ajar/arm/rest"
 	"github.com/ajar-access/ajar/authn"
 )
 
@@ -381,23 +382,14 @@ func TestVersionsMethodsAndPaths(t *testing.T) {
 func TestWithoutATokenNothingIsAnswered(t *testing.T) {
 	r := newRig(t)
 	p := string(r.Policy("default", r.Machine("vm1")))
-	open := map[string]bool{"/ajar/v1/login": true, "/ajar/v1/ca": true, "/metadata/endpoints": true}
-	for _, l := range [][]route{
-		r.surface.policyRoutes(), r.surface.requestRoutes(), r.surface.leaseRoutes(), r.surface.sessionRoutes(), r.surface.tokenRoutes(),
-		r.surface.principalRoutes(), r.surface.targetRoutes(), r.surface.hostRoutes(), r.surface.roleRoutes(), r.surface.denyRoutes(),
-		r.surface.managementGroupRoutes(), r.surface.eventRoutes(), r.surface.metadataRoutes(), r.surface.tenantRoutes(),
-		r.surface.subscriptionRoutes(), r.surface.resourceGroupRoutes(), r.surface.resourceRoutes(), r.surface.providerRoutes(),
-		r.surface.armManagementGroupRoutes(),
-	} {
-		for _, rt := range l {
-			if open[rt.pattern] {
-				continue
-			}
-			path := strings.NewReplacer("{s}", ajartest.Group.Subscription(), "{g}", "lab", "{l}", "westeurope", "{n}", "default", "{", "", "}", "").Replace(rt.pattern)
-			a := r.do(rt.method, path+v, "", "{}")
-			if code, _ := a.refusal(t); a.StatusCode != 401 || code != "AuthenticationFailed" || a.Header.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s %s without a token: %d %s", rt.method, path, a.StatusCode, a.body)
-			}
+	for _, rt := range r.surface.Table {
+		if rt.Kind == rest.Open {
+			continue
+		}
+		path := strings.NewReplacer("{s}", ajartest.Group.Subscription(), "{g}", "lab", "{l}", "westeurope", "{n}", "default", "{", "", "}", "").Replace(rt.Pattern)
+		a := r.do(rt.Method, path+v, "", "{}")
+		if code, _ := a.refusal(t); a.StatusCode != 401 || code != "AuthenticationFailed" || a.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s %s without a token: %d %s", rt.Method, path, a.StatusCode, a.body)
 		}
 	}
 	stranger := r.tokenFor(r.User("stranger"))

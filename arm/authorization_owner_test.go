@@ -21,7 +21,7 @@ func (r *rig) refused(token, method, path, body string, status int, code string)
 
 // TestTheLastOwnerStaysWhicheverWay: over the doors that Azure's clients use and over our own, nobody is left out last.
 func TestTheLastOwnerStaysWhicheverWay(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	var me struct{ Principal string }
 	r.must(200, "GET", "/ajar/v1/me", "").into(t, &me)
 	var l list[armAssignmentBody]
@@ -66,7 +66,7 @@ func TestTheLastOwnerStaysWhicheverWay(t *testing.T) {
 
 // TestNobodyGivesMoreThanTheyHold: over Azure's doors, by role, by definition, by scope, by condition and by moving.
 func TestNobodyGivesMoreThanTheyHold(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	at := func(role string) string { return r.tokenFor(r.User(role, ajartest.At(role, testSub))) }
 	rbacAdmin, contributor, reader, access := at("Role Based Access Control Administrator"), at("Contributor"), at("Reader"), at("User Access Administrator")
 	assign := webGrp + authz + "/roleAssignments/" + givenID + "1" + authV

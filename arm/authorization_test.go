@@ -27,7 +27,7 @@ const (
 )
 
 // people are in an estate: alice, who is in a team, and a robot.
-func people(t *testing.T) *rig {
+func somePeople(t *testing.T) *rig {
 	r := estate(t)
 	r.Put(
 		&ajar.Principal{ID: aliceID, Kind: ajar.User, Name: "alice"},
@@ -64,7 +64,7 @@ const onPort22 = `(!(ActionMatches{'Microsoft.Security/locations/jitNetworkAcces
 // TestAuthorization: role definitions, role and deny assignments and permissions, in Azure's shape, as the golden files
 // have them.
 func TestAuthorization(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	custom := `{"name":"` + madeID + `","properties":{"roleName":"Edge opener","description":"Opens ports at the edge","type":"CustomRole","permissions":[{"actions":["Microsoft.Security/locations/jitNetworkAccessPolicies/*/read","Microsoft.Security/locations/jitNetworkAccessPolicies/initiate/action"],"notActions":[],"dataActions":["Microsoft.Compute/virtualMachines/login/action"],"notDataActions":[]}],"assignableScopes":["` + webGrp + `"]}}`
 	condition, _ := json.Marshal(onPort22)
 	conditioned := `,"condition":` + string(condition) + `,"conditionVersion":"2.0","description":"port 22 alone"`
@@ -142,7 +142,7 @@ func TestAuthorization(t *testing.T) {
 
 // TestEveryDepthOfScope: the same operation at every sort of scope, however it is written.
 func TestEveryDepthOfScope(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	policy := string(ajartest.PolicyID("default"))
 	for i, scope := range []string{"", corpMG, testSub, webGrp, webVM, policy, policy + "/requests/11111111-2222-4333-8444-555555555555"} {
 		id := fmt.Sprintf("91fe0000-0000-4000-8000-0000000001%02d", i)
@@ -165,7 +165,7 @@ func TestEveryDepthOfScope(t *testing.T) {
 
 // TestAssignmentsArePaged: what is above comes first and once, and the links are the surface's own.
 func TestAssignmentsArePaged(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	for i := range 7 {
 		r.Put(&ajar.RoleAssignment{ID: fmt.Sprintf("91fe0000-0000-4000-8000-0000000002%02d", i), Principal: robotID, PrincipalKind: ajar.ServicePrincipal, Role: rbac.Reader,
 			Scope: ajar.ID(fmt.Sprintf("%s/providers/Microsoft.Compute/virtualMachines/vm%d", webGrp, i))})
@@ -195,7 +195,7 @@ func TestAssignmentsArePaged(t *testing.T) {
 
 // TestBadAuthorization: what makes no sense is refused with a message that says what.
 func TestBadAuthorization(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	def, assign := webGrp+authz+"/roleDefinitions/"+madeID+authV, webGrp+authz+"/roleAssignments/"+givenID+"1"+authV
 	list := testSub + authz + "/roleAssignments" + authV + "&$filter="
 	reader := roleAt("", rbac.Reader)
@@ -268,7 +268,7 @@ func TestBadAuthorization(t *testing.T) {
 
 // TestHostileScopes: scopes and names in paths are as untrusted as bodies.
 func TestHostileScopes(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	for _, name := range []string{"%00", "%2e%2e", "a%2Fb", "%F0%9F%92%A5", "..%2f..", "%25", "%2525", "a%20b", strings.Repeat("n", 3000), "%E2%80%AE", "'", "<b>", "a;b", "%ff%fe", "%3F", "%23"} {
 		for _, path := range []string{
 			"/subscriptions/" + name + authz + "/roleAssignments", testSub + "/resourceGroups/" + name + authz + "/roleAssignments", webGrp + "/providers/" + name + "/x/y" + authz + "/permissions",
@@ -292,7 +292,7 @@ func TestHostileScopes(t *testing.T) {
 
 // TestEveryMemberOfAuthorizationBodies is TestEveryMemberOfEveryBody for what Azure's clients write.
 func TestEveryMemberOfAuthorizationBodies(t *testing.T) {
-	r := people(t)
+	r := somePeople(t)
 	for _, c := range []struct{ path, body string }{
 		{webGrp + authz + "/roleDefinitions/" + madeID + authV, `{"id":"x","name":"y","type":"z","properties":{"roleName":"n","description":"d","type":"CustomRole","permissions":[{"actions":["*/read"],"notActions":["x"],"dataActions":["y"],"notDataActions":["z"],"condition":null}],"assignableScopes":["` + webGrp + `"]}}`},
 		{webGrp + authz + "/roleAssignments/" + givenID + "1" + authV, giving(roleAt("", rbac.Reader), aliceID, `,"principalType":"User","description":"d","condition":"ActionMatches{'*/read'}","conditionVersion":"2.0","delegatedManagedIdentityResourceId":null,"scope":"x"`)},

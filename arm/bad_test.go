@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/ajartest"
 )
 
@@ -79,7 +78,7 @@ var badInput = []struct {
 		{badPort(`{"number":22,"protocol":"TCP"},{"number":22,"protocol":"*"}`), "twice"},
 		{badPort(strings.Repeat(`{"number":22},`, 200) + `{"number":22}`), "at most"},
 		{strings.Repeat("[", 20000), "JSON"},
-		{`{"kind":"` + strings.Repeat("x", maxBody) + `"}`, "larger"},
+		{`{"kind":"` + strings.Repeat("x", 1<<20) + `"}`, "larger"},
 	}},
 	{"PUT", "%P" + v + "&ajar-confirm-within=soon", []badRow{{`{"properties":{"virtualMachines":[]}}`, "soon"}}},
 	{"PUT", "%P" + v + "&ajar-force=perhaps", []badRow{{`{"properties":{"virtualMachines":[]}}`, "ajar-force"}}},
@@ -286,14 +285,6 @@ func TestHostilePaths(t *testing.T) {
 					t.Errorf("%s %.200s: %d %s", method, path, a.StatusCode, a.body)
 				}
 			}
-		}
-	}
-}
-
-func TestKindsHaveOneTable(t *testing.T) {
-	for _, k := range []ajar.Kind{ajar.Invalid, ajar.NotFound, ajar.Conflict, ajar.Forbidden, ajar.Unauthenticated, ajar.TooMany, ajar.Unavailable, ajar.Internal} {
-		if f, ok := faults[k]; !ok || f.status < 400 || f.code == "" {
-			t.Errorf("%s has %+v", k, f)
 		}
 	}
 }

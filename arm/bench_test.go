@@ -50,22 +50,6 @@ func BenchmarkInitiate(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 }
 
-// BenchmarkParse is what reading a request's body costs.
-func BenchmarkParse(b *testing.B) {
-	vm := ajartest.MachineID("vm1")
-	text := body(`{"virtualMachines":[{"id":"%M","ports":[{"number":22,"duration":"PT1H","allowedSourceAddressPrefix":"10.1.2.3"}]}],"justification":"bench"}`, vm)
-	b.ReportAllocs()
-	for b.Loop() {
-		var in initiateIn
-		if err := decode([]byte(text), &in); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := in.asks(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // BenchmarkTargetByName is what the command line asks first, of a plane with many machines.
 func BenchmarkTargetByName(b *testing.B) {
 	r := newRig(b)

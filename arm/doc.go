@@ -1,14 +1,20 @@
-// Package arm is the REST surface: Azure's eight operations on just-in-time policies, byte for byte where clients look,
-// and Ajar's own routes beside them. It translates and never decides: what may be done, and what becomes of it, is the
-// broker's to say, and no operation here reads the store.
+// Package arm is the REST surface: Azure's operations on just-in-time policies, byte for byte where clients look, what Azure's
+// clients ask around them, and Ajar's own routes. It translates and never decides: what may be done, and what becomes of it,
+// is the broker's to say, and no operation reads the store.
 //
-// One file per resource holds its routes, its wire types and its handlers. Between a route and a handler stands op, and
-// around it Server.serve: ids, bearer token, api-version, error. So an operation is three lines, and none can skip a step.
+// It is a house of rooms, which do not know each other; this package lists them, and has the tests of the surface whole.
 //
-//	GET  /subscriptions/{s}/…/jitNetworkAccessPolicies/{n}            policies.go
-//	POST /subscriptions/{s}/…/jitNetworkAccessPolicies/{n}/initiate   initiate.go
-//	…    /subscriptions/{s}/…/jitNetworkAccessPolicies/{n}/requests   requests.go
-//	…    /ajar/v1/…                                                   the others
+//	rest      what all operations have in common: the table of routes, the call, pages, errors, wire types
+//	jit       policies, requests, leases, machines and hosts
+//	machines  machines in Azure's words: compute, network, security, Azure's policy
+//	rights    roles, assignments, denials, management groups; Microsoft.Authorization
+//	people    logging in, tokens, people and programs
+//	places    where to sign in; tenants, subscriptions, groups, resources, providers
+//	events    the activity log
+//	openapi   the description of all of it
+//
+// In a room, one file per resource holds its routes, its wire types and its handlers. Start with jit/policies.go, and with
+// rest/server.go for what happens before and after an operation.
 //
 // # How lenient it is
 //
@@ -18,6 +24,6 @@
 //
 // # History
 //
-// A policy is shown with its newest requests (historyShown; fewer in lists). Older ones are not lost: the requests
-// and leases below the policy and under /ajar/v1 list them all.
+// A policy is shown with its newest requests (fewer in lists). Older ones are not lost: the requests and leases below the
+// policy and under /ajar/v1 list them all.
 package arm

@@ -328,35 +328,6 @@ func TestTagsOfAMachine(t *testing.T) {
 	}
 }
 
-func FuzzFilter(f *testing.F) {
-	for _, s := range []string{"", "name eq 'x'", "not (a)", "startswith(tagName,'x') and tagValue ne 'it''s'", "((((", "'"} {
-		f.Add(s)
-	}
-	thing := thing{name: "n", kind: "k", tags: map[string]string{"a": "b"}}
-	f.Fuzz(func(t *testing.T, s string) {
-		p, err := parseFilter(s)
-		if err != nil {
-			if ajar.KindOf(err) != ajar.Invalid {
-				t.Fatal(err)
-			}
-			return
-		}
-		p.keeps(thing)
-		p.must("name")
-	})
-}
-
-func TestLocationsAsPeopleReadThem(t *testing.T) {
-	for name, want := range map[string]string{
-		"westeurope": "West Europe", "eastus2": "East US 2", "southcentralus": "South Central US", "uksouth": "UK South", "uaenorth": "UAE North",
-		"southeastasia": "Southeast Asia", "West Europe": "West Europe", "rack-7": "Rack-7", "westwing": "Westwing", "": "", "42": "42", "élan": "Élan",
-	} {
-		if got := spaced(name); got != want {
-			t.Errorf("%q is shown as %q, not %q", name, got, want)
-		}
-	}
-}
-
 // TestHostileDoors: names in paths and texts in queries are as untrusted here as anywhere.
 func TestHostileDoors(t *testing.T) {
 	r := newRig(t)

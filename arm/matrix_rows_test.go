@@ -12,7 +12,7 @@ import (
 // values are what stands in a path's {…} unless a row says otherwise.
 var values = map[string]string{
 	"s": subOne, "g": "lab", "l": "westeurope", "n": "default", "vm": "vm-one", "mg": "corp", "ns": "Microsoft.Security", "key": broker.AssessmentKey,
-	"plan": "VirtualMachines", "when": "latest", "p": "idle", "m": "idle", "id": places[0].request, "name": "", "rule": "ajar-deny", "scope": strings.TrimPrefix(string(lab), "/"),
+	"plan": "VirtualMachines", "when": "latest", "p": "idle", "m": "idle", "id": allPlaces[0].request, "name": "", "rule": "ajar-deny", "scope": strings.TrimPrefix(string(lab), "/"),
 }
 
 // What rows share: the patterns' parts, and what lists show.
@@ -31,7 +31,7 @@ func hidden(e entry) entry { return entry{e.text, func(*matrixCaller) bool { ret
 
 // within keeps entries of what lies in scope, and makes hidden ones of the others.
 func within(scope ajar.ID, action ajar.Action, text func(p place) (string, ajar.ID)) (all []entry) {
-	for _, p := range places {
+	for _, p := range allPlaces {
 		t, at := text(p)
 		e := shownTo(t, action, at)
 		if !lies(at, scope) {
@@ -123,7 +123,7 @@ func requestRows() (rows []row) {
 
 func ourRows() []row {
 	id := "id=" + string(vmOne)
-	lease, lift := map[string]string{"id": places[0].lease}, []need{{ajar.GuardRelease, vmOne}}
+	lease, lift := map[string]string{"id": allPlaces[0].lease}, []need{{ajar.GuardRelease, vmOne}}
 	hosts := within(ajar.Root, ajar.HostRead, func(p place) (string, ajar.ID) { return `"target":"` + string(p.machine) + `"`, p.machine })
 	return []row{
 		{route: "GET /ajar/v1/leases", who: anybody, list: requestEntries(ajar.Root, leaseText)},
@@ -149,9 +149,9 @@ func ourRows() []row {
 		{route: "POST /ajar/v1/hosts/join-token", at: vmOne, body: `{"target":"` + string(vmOne) + `","location":"westeurope","replace":true}`},
 		// A machine that is not known yet is made, which takes more.
 		{route: "POST /ajar/v1/hosts/join-token", at: lab + machinesAt + "new", also: []need{{ajar.MachineWrite, lab + machinesAt + "new"}}, body: `{"target":"` + string(lab) + machinesAt + `new","location":"westeurope","replace":true}`},
-		{route: "POST /ajar/v1/hosts/in-force", who: anybody, body: `{"targets":["` + string(places[0].machine) + `","` + string(places[1].machine) + `"]}`, list: []entry{
-			shownTo(`"target":"`+string(places[0].machine)+`","joined":`, ajar.MachineRead, places[0].machine),
-			shownTo(`"target":"`+string(places[1].machine)+`","joined":`, ajar.MachineRead, places[1].machine)}},
+		{route: "POST /ajar/v1/hosts/in-force", who: anybody, body: `{"targets":["` + string(allPlaces[0].machine) + `","` + string(allPlaces[1].machine) + `"]}`, list: []entry{
+			shownTo(`"target":"`+string(allPlaces[0].machine)+`","joined":`, ajar.MachineRead, allPlaces[0].machine),
+			shownTo(`"target":"`+string(allPlaces[1].machine)+`","joined":`, ajar.MachineRead, allPlaces[1].machine)}},
 		// Nothing waits there, and nothing is kept; who may not do anything about it does not learn so.
 		{route: "POST /ajar/v1/hosts/confirm", at: vmOne, ok: http.StatusConflict, body: `{"target":"` + string(vmOne) + `"}`},
 		{route: "POST /ajar/v1/hosts/release-guard", at: vmOne, ok: http.StatusNotFound, body: `{"target":"` + string(vmOne) + `","port":9,"protocol":"TCP"}`},
@@ -226,7 +226,7 @@ func rightRows() []row {
 		{route: "GET " + groups, who: anybody, list: groupEntries},
 		{route: "PUT " + groups + "/{name}", at: corp, with: map[string]string{"name": "corp"}, body: `{"subscriptions":["` + subOne + `"]}`},
 		// Of a management group that is not among those that callers hold roles at, nothing is held but at the root.
-		{route: "DELETE " + groups + "/{name}", at: groupPrefix + "made", with: map[string]string{"name": "made"}, fresh: freshGroup},
+		{route: "DELETE " + groups + "/{name}", at: "/providers/Microsoft.Management/managementGroups/" + "made", with: map[string]string{"name": "made"}, fresh: freshGroup},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ajar-access/ajar"
+	"github.com/ajar-access/ajar/arm/rest"
 	"github.com/ajar-access/ajar/rbac"
 )
 
@@ -139,14 +140,14 @@ func lies(thing, scope ajar.ID) bool {
 type matrix struct {
 	*rig
 	callers []*matrixCaller
-	routes  map[string]route
+	routes  map[string]rest.Route
 	things  matrixThings
 }
 
 func newMatrix(t *testing.T) *matrix {
-	m := &matrix{rig: newRig(t), routes: map[string]route{}}
-	for _, r := range m.surface.table {
-		m.routes[r.method+" "+r.pattern] = r
+	m := &matrix{rig: newRig(t), routes: map[string]rest.Route{}}
+	for _, r := range m.surface.Table {
+		m.routes[r.Method+" "+r.Pattern] = r
 	}
 	m.plant()
 	built := map[string]ajar.RoleDefinition{}
@@ -190,14 +191,14 @@ func TestEveryRouteHasARow(t *testing.T) {
 	for _, w := range matrixRows() {
 		rows[w.route] = true
 	}
-	for _, rt := range r.surface.table {
-		name := rt.method + " " + rt.pattern
+	for _, rt := range r.surface.Table {
+		name := rt.Method + " " + rt.Pattern
 		if !rows[name] {
 			t.Errorf("%s has no row in the matrix", name)
 		}
 		delete(rows, name)
-		if rt.doc == "" || !strings.HasSuffix(rt.doc, ".") {
-			t.Errorf("%s is not described by a sentence: %q", name, rt.doc)
+		if rt.Doc == "" || !strings.HasSuffix(rt.Doc, ".") {
+			t.Errorf("%s is not described by a sentence: %q", name, rt.Doc)
 		}
 	}
 	for name := range rows {
@@ -253,7 +254,7 @@ func TestWhoMayCallWhat(t *testing.T) {
 				n++
 			}
 		}
-		m.settle(places[0])
+		m.settle(allPlaces[0])
 	}
 	t.Logf("%d routes, %d rows, %d callers, %d calls", len(m.routes), len(quiet)+len(loud), len(m.callers), n)
 }
@@ -312,7 +313,7 @@ func (m *matrix) strangers(w row) (calls []func()) {
 
 // allows is whether c may call w.
 func (m *matrix) allows(w row, c *matrixCaller) bool {
-	action := cmp.Or(w.action, m.routes[w.route].action)
+	action := cmp.Or(w.action, m.routes[w.route].Action)
 	switch w.who {
 	case nobody:
 		return false
@@ -332,7 +333,7 @@ func (m *matrix) well(w row) int {
 	if w.ok != 0 {
 		return w.ok
 	}
-	return m.routes[w.route].do.status
+	return m.routes[w.route].Do.Status
 }
 
 func (m *matrix) call(w row, c *matrixCaller, given map[string]string) {
@@ -397,7 +398,7 @@ func (m *matrix) ask(w row, auth string, given map[string]string) *httptest.Resp
 	if strings.Contains(path, "{") {
 		m.t.Errorf("%s: there is no value for a part of %s", w.route, path)
 	}
-	if m.routes[w.route].kind == azure || m.routes[w.route].kind == beside {
+	if m.routes[w.route].Kind == rest.Azure || m.routes[w.route].Kind == rest.Beside {
 		query = "api-version=2020-01-01&" + query
 	}
 	return m.send(method, path+"?"+query, auth, body)

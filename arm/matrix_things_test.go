@@ -30,7 +30,7 @@ const (
 	subOne, subTwo = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
 	inOne, inTwo ajar.ID = "/subscriptions/" + subOne, "/subscriptions/" + subTwo
-	corp, others ajar.ID = groupPrefix + "corp", groupPrefix + "others"
+	corp, others ajar.ID = "/providers/Microsoft.Management/managementGroups/" + "corp", "/providers/Microsoft.Management/managementGroups/" + "others"
 	lab, yard    ajar.ID = inOne + "/resourceGroups/lab", inOne + "/resourceGroups/yard"
 	far          ajar.ID = inTwo + "/resourceGroups/far"
 
@@ -81,7 +81,7 @@ type place struct {
 	request, lease  string
 }
 
-var places = []place{
+var allPlaces = []place{
 	{vmOne, polOne, "westeurope", "7d1f4c1e-50aa-4c4e-8d3a-000000000001", "7d1f4c1e-50aa-4c4e-8d3a-100000000001"},
 	{vmTwo, polTwo, "westeurope", "7d1f4c1e-50aa-4c4e-8d3a-000000000002", "7d1f4c1e-50aa-4c4e-8d3a-100000000002"},
 	{vmYard, polYard, "northeurope", "7d1f4c1e-50aa-4c4e-8d3a-000000000003", "7d1f4c1e-50aa-4c4e-8d3a-100000000003"},
@@ -120,7 +120,7 @@ func (m *matrix) plant() {
 		m.assignment(rootAssignment, m.things.spare.Principal, ajar.Root),
 		m.role(plantedRole, "planted"), m.deny(plantedDeny, lab), m.deny(otherDeny, yard), m.deny(rootDeny, ajar.Root),
 	)
-	for _, p := range places {
+	for _, p := range allPlaces {
 		m.settle(p)
 		r, l := m.asked(p, p.request, m.things.asker), m.leased(p, p.lease, p.request, m.things.asker)
 		r.State, r.Needs, r.Decided, r.Leases = ajar.Approved, 0, m.Now(), []ajar.LeaseID{l.ID}
@@ -193,13 +193,13 @@ func ownLease(m *matrix, c *matrixCaller) map[string]string     { return m.opene
 
 func (m *matrix) waiting(by ajar.Caller) map[string]string {
 	id := uuid.NewString()
-	m.Put(m.asked(places[0], id, by))
+	m.Put(m.asked(allPlaces[0], id, by))
 	return map[string]string{"id": id}
 }
 
 // opened gives a request with one live lease: as {lease} and {id}, which rows about leases swap.
 func (m *matrix) opened(by ajar.Caller) map[string]string {
-	r, l := m.asked(places[0], uuid.NewString(), by), m.leased(places[0], uuid.NewString(), "", by)
+	r, l := m.asked(allPlaces[0], uuid.NewString(), by), m.leased(allPlaces[0], uuid.NewString(), "", by)
 	r.State, r.Needs, r.Decided, r.Leases, l.Request = ajar.Approved, 0, m.Now(), []ajar.LeaseID{l.ID}, r.ID
 	m.Put(r, l)
 	return map[string]string{"id": string(r.ID), "lease": string(l.ID)}
@@ -213,7 +213,7 @@ func asLease(fresh func(*matrix, *matrixCaller) map[string]string) func(*matrix,
 }
 
 func wholePlace(m *matrix, _ *matrixCaller) map[string]string {
-	m.settle(places[0])
+	m.settle(allPlaces[0])
 	return nil
 }
 
@@ -295,7 +295,7 @@ func freshDeny(m *matrix, _ *matrixCaller) map[string]string {
 
 func freshGroup(m *matrix, _ *matrixCaller) map[string]string {
 	name := "made-" + uuid.NewString()[:13]
-	m.Put(&ajar.ManagementGroup{ID: ajar.ID(groupPrefix + name), Parent: ajar.Root})
+	m.Put(&ajar.ManagementGroup{ID: ajar.ID("/providers/Microsoft.Management/managementGroups/" + name), Parent: ajar.Root})
 	return map[string]string{"name": name}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/ajartest"
+	"github.com/ajar-access/ajar/arm/rest"
 	"github.com/ajar-access/ajar/provider/fake"
 )
 
@@ -217,9 +218,7 @@ func TestWaitIsWoken(t *testing.T) {
 		}
 	})
 	r.Until(func() bool {
-		r.surface.news.mu.Lock()
-		defer r.surface.news.mu.Unlock()
-		return len(r.surface.news.waiting[got.ID]) == 1
+		return r.surface.News.Waiting(got.ID) == 1
 	})
 	host.Set(func(h *fake.Host) { h.Fault.Unreachable = false })
 	r.Loop.Wake(ajartest.Endpoint(vm))
@@ -227,9 +226,7 @@ func TestWaitIsWoken(t *testing.T) {
 	r.surface.Changed(got.ID)
 	wg.Wait()
 	r.Until(func() bool {
-		r.surface.news.mu.Lock()
-		defer r.surface.news.mu.Unlock()
-		return len(r.surface.news.waiting) == 0
+		return r.surface.News.Waiting(got.ID) == 0
 	})
 }
 
@@ -350,9 +347,7 @@ func TestEventsFollow(t *testing.T) {
 		}
 	})
 	r.Until(func() bool {
-		r.surface.news.mu.Lock()
-		defer r.surface.news.mu.Unlock()
-		return len(r.surface.news.waiting[anyEvent]) == 1
+		return r.surface.News.Waiting(rest.AnyEvent) == 1
 	})
 	if err := r.Broker.Record(t.Context(), ajar.Event{Action: ajar.HostSkew, Outcome: ajar.Happened, Message: "test"}); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/ajartest"
+	"github.com/ajar-access/ajar/arm/rest"
 	"github.com/ajar-access/ajar/authn"
 )
 
@@ -37,9 +38,7 @@ func TestWhoWaitsIsCutOffWithTheirToken(t *testing.T) {
 		r.auth.Forget(eve)
 	}
 	waits := func(id ajar.RequestID) bool {
-		r.surface.news.mu.Lock()
-		defer r.surface.news.mu.Unlock()
-		return len(r.surface.news.waiting[id]) == 1
+		return r.surface.News.Waiting(id) == 1
 	}
 	var wg sync.WaitGroup
 	for _, path := range []string{"/ajar/v1/events?ascending=true&after=1000000&wait=PT60S", "/ajar/v1/requests/" + string(got.ID) + "?wait=Decided&timeout=60s"} {
@@ -49,7 +48,7 @@ func TestWhoWaitsIsCutOffWithTheirToken(t *testing.T) {
 			}
 		})
 	}
-	r.Until(func() bool { return waits(got.ID) && waits(anyEvent) })
+	r.Until(func() bool { return waits(got.ID) && waits(rest.AnyEvent) })
 	revoke()
 	wg.Wait()
 
