@@ -30,7 +30,7 @@ func (m *Model) check(t *rapid.T) {
 func (m *Model) safety(t *rapid.T) {
 	for i, h := range m.hosts {
 		for _, port := range Ports {
-			if h.guards[port] && m.hears(h, m.real()) && m.real().Sub(h.changed) >= m.pace.Late {
+			if now := m.real(); h.guards[port] && m.hears(h, now) && !m.cutOff(h, now, h.changed) {
 				h.loose[port] = false
 			}
 			if m.unguarded(h, port) {
@@ -49,7 +49,7 @@ func (m *Model) safety(t *rapid.T) {
 
 // unguarded reports whether a port may be open to everybody now.
 func (m *Model) unguarded(h *host, port uint16) bool {
-	return !h.guards[port] || h.loose[port] || !h.flushed.IsZero() && m.real().Sub(h.flushed) < m.pace.Late
+	return !h.guards[port] || h.loose[port] || !h.flushed.IsZero() && m.real().Sub(m.counted(h.flushed, m.pace.Late)) < m.pace.Late
 }
 
 // allows reports whether some grant for a source passes the test.
@@ -68,9 +68,11 @@ func (m *Model) hears(h *host, at time.Time) bool {
 // cutOff reports whether, at a time, what happened at another may not have come to the host yet.
 func (m *Model) cutOff(h *host, at, happened time.Time) bool {
 	if m.hears(h, at) {
-		return at.Sub(happened) < m.pace.Late || at.Sub(m.w.Linked(h.i)) < m.pace.Late
+		late := func(then time.Time) bool { return at.Sub(m.counted(then, m.pace.Late)) < m.pace.Late }
+		return late(happened) || late(m.w.Linked(h.i))
 	}
-	return !h.outage.After(happened.Add(max(m.pace.Late, m.pace.Breath)))
+	late := max(m.pace.Late, m.pace.Breath)
+	return !h.outage.After(m.counted(happened, late).Add(late))
 }
 
 // mayBeOpen is the promise, for one lease and a connection that began at that time.
@@ -97,7 +99,10 @@ func (m *Model) holds(g *grant, at, end time.Time) bool {
 }
 
 // planeAt is what the plane's clock showed.
-func (m *Model) planeAt(at time.Time) time.Time { return m.p.Now().Add(at.Sub(m.real())) }
+func (m *Model) planeAt(at time.Time) time.Time {
+	real, plane := m.clocks()
+	return plane.Add(at.Sub(real))
+}
 
 // goesOn checks a session, and reports whether it lives.
 func (m *Model) goesOn(t *rapid.T, s *session) bool {
@@ -146,9 +151,12 @@ func (m *Model) mustLast(s *session, g *grant) bool {
 
 // liveness compares hosts that could be told for long enough with what was granted, and what the store says of it.
 func (m *Model) liveness(t *rapid.T) {
+	if now := m.real(); m.counted(now.Add(-m.pace.Settle), m.pace.Settle).After(now.Add(-m.pace.Settle)) {
+		return // it had no time to settle
+	}
 	for i, h := range m.hosts {
 		if now := m.real(); !m.hears(h, now) {
-			if h.downAt.IsZero() && now.Sub(h.upAt) > m.pace.Redial {
+			if h.downAt.IsZero() && now.Sub(m.counted(h.upAt, m.pace.Redial)) > m.pace.Redial {
 				t.Fatalf("host %d is not heard though it can be reached since %s\n%s", i, clock(h.upAt), m.story(i))
 			}
 			continue

@@ -69,7 +69,7 @@ func (m *machine) boot(run bool) {
 	}
 	theirs := netip.PrefixFrom(m.addr().Addr().Next(), 30)
 	m.must(cable(m.space, m.guest, m.cable(), m.addr(), theirs))
-	for limit := time.Now().Add(5 * time.Second); ; {
+	for limit := time.Now().Add(time.Minute); ; {
 		c, err := dialFrom(m.guest, model.Probes[0], m.at(spare))
 		if err == nil {
 			c.Close()

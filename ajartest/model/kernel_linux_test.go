@@ -46,12 +46,12 @@ func TestModelOnTheKernel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	end, total := time.Now().Add(long), new(total)
+	end, total, pulse := time.Now().Add(long), new(total), feel(t)
 	var lines sync.WaitGroup
 	for range 4 { // they mostly wait
 		lines.Go(func() {
 			for time.Now().Before(end) && !t.Failed() {
-				t.Run("history", func(t *testing.T) { history(t, end, total) })
+				t.Run("history", func(t *testing.T) { history(t, end, total, pulse) })
 			}
 		})
 	}
@@ -62,7 +62,7 @@ func TestModelOnTheKernel(t *testing.T) {
 // total is what all histories came to.
 type total struct{ histories, leases, tries, through atomic.Int64 }
 
-func history(t *testing.T, end time.Time, sum *total) {
+func history(t *testing.T, end time.Time, sum *total, p *pulse) {
 	rapid.Check(t, func(rt *rapid.T) {
 		if t.Failed() {
 			return
@@ -72,9 +72,9 @@ func history(t *testing.T, end time.Time, sum *total) {
 			Plane: ajartest.Options{Enforcer: k},
 			Pace: model.Pace{
 				Unit: 50 * time.Millisecond, Breath: 5 * time.Millisecond, Late: 400 * time.Millisecond, Settle: time.Second, Redial: 3 * time.Second,
-				Tick: 10 * time.Millisecond, Rest: 10,
+				Tick: 25 * time.Millisecond, Rest: 10,
 			},
-			Until: end, World: k.begin,
+			Until: end, World: k.begin, Stalls: p.stalls,
 		})
 		defer func() {
 			sum.histories.Add(1)
@@ -172,8 +172,11 @@ func (k *kernel) Plane(up bool) {
 		return
 	}
 	ln, err := net.Listen("tcp4", k.addr)
-	if err != nil {
-		k.t.Fatal(err)
+	for limit := time.Now().Add(time.Minute); err != nil; ln, err = net.Listen("tcp4", k.addr) { // somebody else's call may have the port
+		if time.Now().After(limit) {
+			k.t.Fatal(err)
+		}
+		wait(5 * time.Millisecond)
 	}
 	k.addr = ln.Addr().String()
 	hub := k.ca.hub(k.now, k.names)
@@ -216,7 +219,7 @@ func (k *kernel) connect(i int, src netip.Addr, port uint16) net.Conn {
 
 // dialFrom connects out of a namespace. What is closed again leaves nothing behind.
 func dialFrom(s *space, src netip.Addr, to netip.AddrPort) (c net.Conn, err error) {
-	d := net.Dialer{Timeout: 3 * time.Second, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0)), KeepAlive: -1}
+	d := net.Dialer{Timeout: 30 * time.Second, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(src, 0)), KeepAlive: -1}
 	err = s.do(func() error {
 		t, err := d.Dial("tcp4", to.String())
 		if err != nil {
@@ -231,7 +234,9 @@ func dialFrom(s *space, src netip.Addr, to netip.AddrPort) (c net.Conn, err erro
 // conversation is a session with a host's server.
 type conversation struct {
 	net.Conn
-	over bool
+	host  *machine
+	boots int // of the host, when it began
+	over  bool
 }
 
 func (k *kernel) Session(i int, src netip.Addr, port uint16) model.Session {
@@ -240,7 +245,7 @@ func (k *kernel) Session(i int, src netip.Addr, port uint16) model.Session {
 		return nil
 	}
 	k.t.Cleanup(func() { c.Close() })
-	return &conversation{Conn: c}
+	return &conversation{Conn: c, host: k.hosts[i], boots: k.hosts[i].boots}
 }
 
 func (c *conversation) Alive() bool {
@@ -248,7 +253,11 @@ func (c *conversation) Alive() bool {
 		return false
 	}
 	b := []byte("word")
-	err := c.SetDeadline(time.Now().Add(time.Second))
+	patience := 30 * time.Second
+	if c.host.boots != c.boots {
+		patience = time.Second // nobody is there to end it
+	}
+	err := c.SetDeadline(time.Now().Add(patience))
 	if err == nil {
 		_, err = c.Write(b)
 	}

@@ -35,6 +35,7 @@ type Model struct {
 	hosts   [Hosts]*host
 	stepped time.Time // the plane's clock
 	until   time.Time
+	stalls  func() []Stall
 }
 
 // host is what the model knows of one.
@@ -84,6 +85,9 @@ type Options struct {
 	Pace  Pace
 	// Until ends a history in real time: what it would still do is left out. Zero = it goes to its end.
 	Until time.Time
+	// Stalls are those so far, in their order; nil = there never is one. What has to happen within some time has that time anew
+	// after each.
+	Stalls func() []Stall
 	// World makes the world of m's machines, once the plane runs.
 	World func(m *Model, p *ajartest.Plane) World
 }
@@ -93,7 +97,7 @@ const sessionsKept = 8
 
 // New makes a plane and a world, and has policies guard every port.
 func New(rt *rapid.T, t testing.TB, o Options) *Model {
-	m := &Model{t: rt, arm: new(atomic.Value), up: true, pace: o.Pace, until: o.Until}
+	m := &Model{t: rt, arm: new(atomic.Value), up: true, pace: o.Pace, until: o.Until, stalls: o.Stalls}
 	m.arm.Store(enforce.Step(""))
 	o.Plane.Tune = func(l *enforce.Loop) {
 		l.Chunk = 2
@@ -115,10 +119,10 @@ func New(rt *rapid.T, t testing.TB, o Options) *Model {
 	now := m.real()
 	for i := range Hosts {
 		m.Machines = append(m.Machines, m.p.Machine(fmt.Sprintf("vm%d", i)))
-		h := &host{i: i, upAt: now, booted: now, guards: map[uint16]bool{}, loose: map[uint16]bool{}, modes: map[uint16]ajar.EndMode{}}
+		h := &host{i: i, upAt: now, booted: now, changed: now, guards: map[uint16]bool{}, loose: map[uint16]bool{}, modes: map[uint16]ajar.EndMode{}}
 		m.hosts[i] = h
 		for n, p := range Ports {
-			h.guards[p], h.modes[p] = true, ajar.Cut
+			h.guards[p], h.modes[p], h.loose[p] = true, ajar.Cut, true
 			if n == 2 {
 				h.modes[p] = ajar.Drain
 			}
@@ -141,6 +145,29 @@ func (m *Model) Grants() int { return len(m.grants) }
 
 // real is the clock that nobody steps.
 func (m *Model) real() time.Time { return time.Now() }
+
+// clocks reads the clock that nobody steps, and the plane's at the same time.
+func (m *Model) clocks() (real, plane time.Time) {
+	for {
+		real, plane = m.real(), m.p.Now()
+		if m.real().Sub(real) < time.Millisecond {
+			return real, plane
+		}
+	}
+}
+
+// counted is from when on something may take d that began then: from the end of the last stall that it fell into.
+func (m *Model) counted(then time.Time, d time.Duration) time.Time {
+	if m.stalls == nil {
+		return then
+	}
+	for _, s := range m.stalls() {
+		if s.To.After(then) && s.From.Before(then.Add(d)) {
+			then = s.To
+		}
+	}
+	return then
+}
 
 // acts are what can happen, each as often as it stands there.
 func (m *Model) acts() []act {

@@ -56,6 +56,9 @@ type Session interface {
 	Alive() bool
 }
 
+// Stall is a time in which nothing ran that should have, since the machine under the test had other things to do.
+type Stall struct{ From, To time.Time }
+
 // Pace is how fast a World lives.
 type Pace struct {
 	// Unit is the shortest lease; the longest that is asked for has sixty.
