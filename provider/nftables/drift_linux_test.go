@@ -3,6 +3,7 @@ package nftables
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -445,4 +446,90 @@ func TestRepairsAndChangesTogether(t *testing.T) {
 		got, err := f.Observe(t.Context(), anyEndpoint)
 		return err == nil && want.Diff(got).Empty()
 	})
+}
+
+// TestWhatFailedIsPutRight: a change that the kernel never saw leaves memory ahead of it, also of the sets that are there.
+func TestWhatFailedIsPutRight(t *testing.T) {
+	change := func(f *Firewall, want ajar.Ruleset) error {
+		return f.Change(t.Context(), anyEndpoint, ajar.Delta{Base: 1, Rev: 2, Put: want.Allow})
+	}
+	repair := func(f *Firewall, _ ajar.Ruleset) error {
+		f.repair(t.Context(), &drift{counts: map[string]int{"rule deleted": 1}, whole: true})
+		return errors.New("it could not be repaired")
+	}
+	for name, again := range map[string]func(*Firewall, ajar.Ruleset) error{
+		"whole": func(f *Firewall, want ajar.Ruleset) error { return f.ApplyAt(t.Context(), anyEndpoint, want, 3) },
+		"change": func(f *Firewall, want ajar.Ruleset) error {
+			if err := change(f, want); !errors.Is(err, ajar.Conflict) {
+				return fmt.Errorf("a change from what is not known: %w", err)
+			}
+			return f.ApplyAt(t.Context(), anyEndpoint, want, 2)
+		},
+		"repair": func(f *Firewall, want ajar.Ruleset) error {
+			if err := change(f, want); !errors.Is(err, ajar.Conflict) {
+				return fmt.Errorf("a change from what is not known: %w", err)
+			}
+			return f.ApplyAt(t.Context(), anyEndpoint, want, 2)
+		},
+	} {
+		fail := change
+		if name == "repair" {
+			fail = repair
+		}
+		p := newPair(t)
+		p.host.serve("tcp", ":22")
+		f := p.host.firewall(Config{})
+		if err := f.ApplyAt(t.Context(), anyEndpoint, ajar.Ruleset{Guard: guardOf(22)}, 1); err != nil {
+			t.Fatal(err)
+		}
+		want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, anEnd, "10.7.0.0/30")}} // the first of its length
+		fd := f.sock.fd
+		f.sock.fd = -1
+		if err := fail(f, want); err == nil {
+			t.Fatal("a change without a kernel")
+		}
+		f.sock.fd = fd
+		if err := again(f, want); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		p.guest.wantOpen(guest4, ap(host4, 22))
+		p.guest.wantRefused(guest6, ap(host6, 22))
+	}
+}
+
+// TestAnOpeningThatCameTooLateIsWrittenAgain: wherever the machine pauses between the clock and the kernel, no opening is longer
+// than it should be when Change returns.
+func TestAnOpeningThatCameTooLateIsWrittenAgain(t *testing.T) {
+	m := newMachine(t)
+	var calls, pauseAt atomic.Int64
+	f := m.firewall(Config{Clock: func() time.Time {
+		if calls.Add(1) == pauseAt.Load() {
+			return time.Now().Add(-time.Second) // what happens next happens a second later
+		}
+		return time.Now()
+	}})
+	if err := f.ApplyAt(t.Context(), anyEndpoint, ajar.Ruleset{Guard: guardOf(22)}, 1); err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint64(12) {
+		end := time.Now().Add(time.Minute)
+		r := leaseOf(fmt.Sprint("a", n), 22, end, fmt.Sprint("10.7.1.", n+1))
+		calls.Store(0)
+		pauseAt.Store(int64(n) + 1)
+		if err := f.Change(t.Context(), anyEndpoint, ajar.Delta{Base: 1 + n, Rev: 2 + n, Put: []ajar.Rule{r}}); err != nil {
+			t.Fatal(err)
+		}
+		pauseAt.Store(0)
+		ws, err := wishes(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.mu.Lock()
+		left := time.Until(end)
+		got, err := f.look("open4_32", [][]byte{ws[0].place.key()})
+		f.mu.Unlock()
+		if err != nil || got[0].expires > left+2*late {
+			t.Errorf("a pause at look %d at the clock: %v left of %v, %v", n+1, got[0].expires, left, err)
+		}
+	}
 }

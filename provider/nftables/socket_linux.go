@@ -95,7 +95,9 @@ func (s *socket) receive(flags int) (b []byte, ok bool, err error) {
 // drain throws away what is left in the queue.
 func (s *socket) drain() {
 	for {
-		if _, ok, err := s.receive(unix.MSG_DONTWAIT); !ok && err == nil {
+		_, ok, err := s.receive(unix.MSG_DONTWAIT)
+		var errno unix.Errno
+		if !ok && (err == nil || errors.As(err, &errno) && errno != unix.ENOBUFS) { // a socket that is broken stays so
 			return
 		}
 	}
