@@ -124,10 +124,12 @@ func (p *plane) set(step time.Duration) {
 
 // start runs a new Hub, as a plane does that was killed and started again.
 func (p *plane) start(addr string) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	var ln net.Listener
+	until(p.t, "a listener at "+addr, func() (ok bool) { // somebody else's call may have the port just now
+		var err error
+		ln, err = net.Listen("tcp", addr)
+		return err == nil
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	p.addr = ln.Addr().String()
 	p.hub = &Hub{
