@@ -17,9 +17,7 @@ func TestSessionsAreListedWhoeverLetsThemLive(t *testing.T) {
 	p := newPair(t)
 	p.host.serve("tcp", ":22")
 	f := p.host.firewall(Config{})
-	now := time.Now()
-	r := leaseOf("a", 22, now.Add(time.Second), guest4)
-	r.HardStop = now.Add(time.Hour)
+	r := leaseOf("a", 22, anEnd, guest4)
 	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{r}})
 	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
 	if err != nil {
@@ -42,6 +40,8 @@ func TestSessionsAreListedWhoeverLetsThemLive(t *testing.T) {
 		}
 	}
 	check("while the lease lives")
+	r.Expires = time.Now().Add(300 * time.Millisecond) // it drains from then on
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{r}})
 	until(r.Expires)
 	k.lives(t, "a session that is spared")
 	check("when the lease has ended")
