@@ -106,7 +106,11 @@ func (p *proof) boots(ctx context.Context) error {
 	p.dozed = false
 	err := p.m.await(ctx, patience)
 	p.pace = time.Since(began).Round(time.Second)
-	return err
+	if err != nil {
+		return err
+	}
+	// It answers over a cable of its own before it has a network.
+	return eventually(ctx, patience, "its network", func() (bool, error) { return knock(ctx, stranger, free), nil })
 }
 
 func afterSilence(last time.Time, es []entry) (back time.Time, silence time.Duration) {

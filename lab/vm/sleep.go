@@ -58,7 +58,13 @@ func (p *proof) rested(ctx context.Context) error {
 	if err := p.m.launch(ctx, "systemctl reboot"); err != nil {
 		return err
 	}
-	return p.boots(ctx)
+	if err := p.boots(ctx); err != nil {
+		return err
+	}
+	return eventually(ctx, patience, "the agent runs", func() (bool, error) {
+		o, err := p.m.run(ctx, "systemctl is-active -q ajar-agent")
+		return o.Code == 0, err
+	})
 }
 
 // slept: the agent counts anew when the machine wakes.
