@@ -24,6 +24,7 @@ type Session struct {
 	Amr       []string  // how they proved who they are: pwd, otp, hwk, mfa, fed …
 	AuthTime  time.Time // when
 	MustSet   bool      // of a half one: the password was a one-time one, so another is to be set
+	Second    bool      // of a half one: the second factor was proven
 	From      netip.Addr
 	Agent     string // what the browser says that it is
 	Created   time.Time

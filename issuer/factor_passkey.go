@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/go-webauthn/webauthn/protocol"
@@ -244,7 +243,7 @@ func (s *Server) passkeyAlone(v *visit) {
 			return errPasskey(err)
 		}
 		return v.enter(p, []string{amrOf(c), "user", "mfa"}, nil, details, func(tx ajar.Tx) error { return v.used(tx, p, c, data, details) })
-	}, again)
+	}, func() { v.goOn(v.next()) }, again)
 }
 
 // holderOf finds whose passkey it is. It is not proven yet.
@@ -292,13 +291,13 @@ func (s *Server) passkeySecond(v *visit, h *halfway) {
 		if err != nil {
 			return errPasskey(err)
 		}
-		return v.enter(h.p, append(slices.Clone(h.doc.Amr), amrOf(c), "mfa"), h.doc, details, func(tx ajar.Tx) error {
+		return s.proven(v, h, details, []string{amrOf(c), "mfa"}, func(tx ajar.Tx) error {
 			if err := h.still(tx); err != nil {
 				return err
 			}
 			return v.used(tx, h.p, c, data, details)
 		})
-	}, func(status int, problem string) { v.showCode(status, h, problem) })
+	}, h.then(v), func(status int, problem string) { v.showCode(status, h, problem) })
 }
 
 // amrOf is how a passkey is called among methods (RFC 8176): one that is copied between machines is software's.

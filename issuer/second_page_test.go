@@ -128,6 +128,33 @@ func TestOneTimePasswordIsExchanged(t *testing.T) {
 	g.browser().signIn("admin").shows(http.StatusOK, "Your account")
 }
 
+// TestAOneTimePasswordTakesTheSecondFactorFirst: who got hold of the one-time password alone sets no other, and signs nobody
+// out.
+func TestAOneTimePasswordTakesTheSecondFactorFirst(t *testing.T) {
+	g := newPages(t)
+	p, secret, codes := g.newGuarded("alice")
+	hash, err := g.Auth.Hasher.Hash(t.Context(), "a password for once")
+	fatal(t, err)
+	_, err = g.Broker.PutCredential(t.Context(), ajar.Plane, ajar.Credential{Principal: p.ID, Kind: ajar.Password, Hash: hash, Expires: g.now().Add(time.Hour)})
+	fatal(t, err)
+	b := g.browser().open("/device").fill("/signin", "name", "alice", "password", "a password for once").shows(http.StatusOK, "One more step")
+	b.open("/signin/password").shows(http.StatusOK, "One more step")
+	if b.signedIn() != "" {
+		t.Fatal("signed in")
+	}
+	b.fill("/signin/code", "code", "000000").shows(http.StatusForbidden)
+	b.fill("/signin/code", "code", authn.TOTPCode(secret, g.now())).shows(http.StatusOK, "Choose a password")
+	if b.signedIn() != "" {
+		t.Fatal("signed in before another password is set")
+	}
+	b.open("/signin/code").shows(http.StatusOK, "Choose a password")
+	b.open("/signin/password?next=/device").fill("/signin/password", "new", personal, "again", personal).shows(http.StatusOK, "Type the code")
+	if who, _ := b.s.session(b.asking()); who == nil || fmt.Sprint(who.AMR) != "[pwd otp mfa]" {
+		t.Errorf("signed in as %+v", who)
+	}
+	g.browser().signIn("alice").fill("/signin/code", "code", codes[0]).shows(http.StatusOK, "Your account")
+}
+
 // TestRequiredFactorIsMadeFirst: nobody gets past the password without one.
 func TestRequiredFactorIsMadeFirst(t *testing.T) {
 	g := newPages(t)

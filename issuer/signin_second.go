@@ -18,13 +18,14 @@ const (
 // nextStep is what a half session still lacks; "" for nothing.
 func nextStep(s *Server, doc *ajar.Session, list []*ajar.Factor) string {
 	has := slices.ContainsFunc(list, func(f *ajar.Factor) bool { return f.Kind != ajar.Recovery })
+	asks := s.Auth.Asks(list)
 	switch {
+	case asks && has && !doc.Second: // first: who has the one-time password alone changes nothing
+		return stepCode
 	case doc.MustSet:
 		return stepPassword
-	case !s.Auth.Asks(list):
+	case !asks || has:
 		return ""
-	case has:
-		return stepCode
 	}
 	return stepEnrol
 }
@@ -125,7 +126,7 @@ func (s *Server) useCode(v *visit, h *halfway) {
 	}
 	details := h.details()
 	s.second(v, h.p, details, func() error {
-		return v.enter(h.p, append(slices.Clone(h.doc.Amr), "otp", "mfa"), h.doc, details, func(tx ajar.Tx) error {
+		return s.proven(v, h, details, []string{"otp", "mfa"}, func(tx ajar.Tx) error {
 			kind, err := s.Auth.UseCode(tx, h.p.ID, code, v.now)
 			if err != nil {
 				return err
@@ -133,11 +134,38 @@ func (s *Server) useCode(v *visit, h *halfway) {
 			details["factor"] = string(kind)
 			return h.still(tx)
 		})
-	}, func(status int, problem string) { v.showCode(status, h, problem) })
+	}, h.then(v), func(status int, problem string) { v.showCode(status, h, problem) })
+}
+
+// proven signs in who proved a second factor, or notes it where they have a password to set first.
+func (s *Server) proven(v *visit, h *halfway, details map[string]string, amr []string, prove func(ajar.Tx) error) error {
+	amr = append(slices.Clone(h.doc.Amr), amr...)
+	if !h.doc.MustSet {
+		return v.enter(h.p, amr, h.doc, details, prove)
+	}
+	return s.Store.Update(v.r.Context(), func(tx ajar.Tx) error {
+		if err := prove(tx); err != nil {
+			return err
+		}
+		d, err := ajar.Get[ajar.Session](tx, h.doc.Key)
+		if err != nil {
+			return err
+		}
+		d.Second, d.Amr, d.Expires = true, amr, v.now.Add(mustSetLife)
+		return tx.Put(d)
+	})
+}
+
+// then is where who proved a second factor goes on to.
+func (h *halfway) then(v *visit) func() {
+	if h.doc.MustSet {
+		return func() { v.redirect(stepPassword, "next", v.next()) }
+	}
+	return func() { v.goOn(v.next()) }
 }
 
 // second runs one attempt to prove a second factor or a passkey of p's: counted, and recorded where it is refused.
-func (s *Server) second(v *visit, p *ajar.Principal, details map[string]string, prove func() error, again func(status int, problem string)) {
+func (s *Server) second(v *visit, p *ajar.Principal, details map[string]string, prove func() error, done func(), again func(status int, problem string)) {
 	in := v.login(details)
 	try, err := s.Auth.Second(v.r.Context(), p, in)
 	if err == nil {
@@ -153,7 +181,7 @@ func (s *Server) second(v *visit, p *ajar.Principal, details map[string]string, 
 		again(status, text)
 		return
 	}
-	v.goOn(v.next())
+	done()
 }
 
 func (s *Server) mustSetPage(v *visit, h *halfway) { v.showMustSet(http.StatusOK, h, "") }
