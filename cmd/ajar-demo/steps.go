@@ -27,19 +27,17 @@ func (d *demo) guard(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("%s is not open to begin with: %w", m.Name, err)
 		}
 	}
+	began := time.Now()
 	if _, err := d.ajar(ctx, d.admin, "policy", "set", "-f", d.policy, "--yes"); err != nil {
 		return "", err
 	}
-	said := time.Now()
-	var last time.Time
-	for _, m := range d.lab.Machines {
-		at, err := d.lab.Attacker.AwaitClosed(ctx, m.SSH())
-		if err != nil {
-			return "", fmt.Errorf("%s stays open: %w", m.Name, err)
+	took := time.Since(began)
+	for _, m := range d.lab.Machines { // the command waits until every firewall has it: the first try is refused
+		if err := d.refusedTo(d.lab.Attacker, m); err != nil {
+			return "", err
 		}
-		last = at
 	}
-	return fmt.Sprintf("ssh was open to everybody on three machines; closed %s after the policy was set", ms(last.Sub(said))), nil
+	return fmt.Sprintf("ssh was open to everybody on three machines; the command took %s, and closed it on all three", ms(took)), nil
 }
 
 // closed scans all machines from both sides.

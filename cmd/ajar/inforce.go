@@ -78,9 +78,14 @@ func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets []ajar.
 	case err != nil && !errors.Is(err, context.DeadlineExceeded):
 		return nil, err
 	}
-	states := make([]reached, len(all))
-	for i, f := range all {
-		states[i] = reachedOf(f)
+	states := make([]reached, 0, len(targets))
+	for _, f := range all {
+		states = append(states, reachedOf(f))
+	}
+	for _, t := range targets {
+		if err != nil && !slices.ContainsFunc(all, func(f client.InForce) bool { return f.Target.Equal(t) }) {
+			states = append(states, reached{Target: t, State: "pending"}) // there was no time to ask
+		}
 	}
 	if err != nil { // the time ran out; it may be that nothing was heard of some
 		for _, t := range targets {

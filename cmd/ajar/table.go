@@ -85,10 +85,13 @@ func (a *app) lineOf(out io.Writer) int {
 
 const (
 	gap      = 2  // between columns
-	narrowed = 14 // no column is made narrower than this
+	narrowed = 16 // no column is made narrower than this
+	indent   = 4  // of what does not fit beside
+	story    = 30 // what the last column has at least, to go on in below itself
 )
 
-// table writes rows under headings. What does not fit into width is cut from the widest columns.
+// table writes rows under headings. Where they do not fit into width the widest columns are cut, but for the last, which
+// tells the story: it goes on in the next line.
 func table[T any](w io.Writer, width int, heads []string, all []T, row func(T) []string) {
 	var lines [][]string
 	if heads != nil {
@@ -107,43 +110,93 @@ func table[T any](w io.Writer, width int, heads []string, all []T, row func(T) [
 			wide[i] = max(wide[i], utf8.RuneCountInString(cells[i]))
 		}
 	}
-	fit(wide, width)
+	last := fit(wide, width)
 	var b strings.Builder
 	for _, cells := range lines {
-		at := 0 // where the line is, and where it should be
-		to := 0
-		for i, c := range cells {
-			if c != "" {
-				c = cut(c, wide[i])
-				b.WriteString(strings.Repeat(" ", to-at))
-				b.WriteString(c)
-				at = to + utf8.RuneCountInString(c)
-			}
-			to += wide[i] + gap
-		}
-		b.WriteByte('\n')
+		line(&b, cells, wide, last)
 	}
 	io.WriteString(w, b.String())
 }
 
-// fit narrows the widest columns until a line is no longer than width, as far as that goes.
-func fit(wide []int, width int) {
-	if width <= 0 {
-		return
+// lastColumn is where the last column goes: how wide it may be, 0 = as it is; and whether it stands below the others.
+type lastColumn struct {
+	wide  int
+	below bool
+}
+
+// fit narrows the widest columns but the last until a line is no longer than width, as far as that goes.
+func fit(wide []int, width int) (last lastColumn) {
+	n := len(wide)
+	sum := gap * (n - 1)
+	for _, w := range wide {
+		sum += w
 	}
-	for {
-		sum, widest := gap*(len(wide)-1), 0
-		for i, n := range wide {
-			sum += n
-			if n > wide[widest] {
+	if width <= 0 || n == 0 || sum <= width {
+		return last
+	}
+	tells := min(wide[n-1], story)
+	for sum -= wide[n-1]; sum+tells > width; {
+		widest := 0
+		for i := range wide[:n-1] {
+			if wide[i] > wide[widest] {
 				widest = i
 			}
 		}
-		if sum <= width || len(wide) == 0 || wide[widest] <= narrowed {
-			return
+		if n == 1 || wide[widest] <= narrowed {
+			break
 		}
-		wide[widest] = max(narrowed, wide[widest]-(sum-width))
+		now := max(narrowed, wide[widest]-(sum+tells-width))
+		sum, wide[widest] = sum-wide[widest]+now, now
 	}
+	if left := width - sum; left >= tells {
+		return lastColumn{wide: left}
+	}
+	return lastColumn{max(width-indent, narrowed), true}
+}
+
+// line writes one row.
+func line(b *strings.Builder, cells []string, wide []int, last lastColumn) {
+	at, to := 0, 0 // where the line is, and where it should be
+	for i, c := range cells {
+		parts := []string{c}
+		if i == len(wide)-1 && last.wide > 0 {
+			if parts = wrap(c, last.wide); last.below && c != "" {
+				b.WriteByte('\n')
+				at, to = 0, indent
+			}
+		} else {
+			parts[0] = cut(c, wide[i])
+		}
+		for n, part := range parts {
+			if n > 0 {
+				b.WriteByte('\n')
+				at = 0
+			}
+			if part != "" {
+				b.WriteString(strings.Repeat(" ", to-at) + part)
+				at = to + utf8.RuneCountInString(part)
+			}
+		}
+		to += wide[i] + gap
+	}
+	b.WriteByte('\n')
+}
+
+// wrap breaks s between words, or where a word has no end, into lines of at most n characters.
+func wrap(s string, n int) (lines []string) {
+	rest := []rune(s)
+	for len(rest) > n {
+		at := n
+		for i := n; i > n/2; i-- {
+			if rest[i] == ' ' {
+				at = i
+				break
+			}
+		}
+		lines = append(lines, strings.TrimRight(string(rest[:at]), " "))
+		rest = []rune(strings.TrimLeft(string(rest[at:]), " "))
+	}
+	return append(lines, strings.TrimRight(string(rest), " "))
 }
 
 // cut is s in at most n characters.
