@@ -66,7 +66,9 @@ func TestSessionsThatOutliveALeaseWhileThePlaneIsAway(t *testing.T) {
 	m.mem.connect(session("192.0.2.7:4000"))
 	m.whole(1, guarding(ssh), warning("a", p.now().Add(time.Second), 2*time.Second))
 	p.stop()
-	until(t, "both were journalled", func() bool { return m.journal.waiting() == 2 })
+	until(t, "both were journalled", func() bool { // unless this machine was so slow that the first came through
+		return m.journal.waiting() == 2 || len(p.reports) > 0 && m.journal.waiting() > 0
+	})
 	p.start(p.addr)
 	wantSessions(t, p.report(ajar.SessionsOutlive), "a", 1, "")
 	wantSessions(t, p.report(ajar.SessionsOver), "a", 1, "cut at the hard stop")
@@ -95,7 +97,7 @@ func TestNobodyOutlivesALeaseThatCutsOrThatAnotherCovers(t *testing.T) {
 	now := p.now()
 	// c tells that the others were looked at: its end is the last.
 	m.whole(1, guarding(ssh), rule("cuts", now.Add(200*time.Millisecond)), warning("covered", now.Add(200*time.Millisecond), time.Hour),
-		warning("c", now.Add(700*time.Millisecond), time.Hour))
+		warning("c", now.Add(3*time.Second), time.Hour))
 	wantSessions(t, p.report(ajar.SessionsOutlive), "c", 1, "")
 	m.change(ajar.Delta{Base: 1, Rev: 2, Drop: []ajar.LeaseID{"c"}})
 	poke(m.ends)
