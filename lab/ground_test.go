@@ -62,6 +62,9 @@ func (c cell) String() string {
 // machine under the lab may be busy.
 const bound = time.Minute
 
+// fewest is how many steps every act has at least.
+const fewest = 4
+
 // extension is by how much the act extends.
 const extension = 500 * time.Millisecond
 
@@ -152,6 +155,10 @@ func (g *ground) play(ctx context.Context, c cell, count bool) (p played, err er
 		quiet = 400 * time.Millisecond // what is not seen now is never killed at; and the lease goes on meanwhile
 	}
 	p.steps, p.struck = tr.rest(until, quiet)
+	for n := 0; count && len(p.steps) < fewest && n < 100; n++ { // they come late on busy cores
+		more, _ := tr.rest(time.Time{}, quiet)
+		p.steps = append(p.steps, more...)
+	}
 	if err := errors.Join(actErr, tr.end()); err != nil {
 		return p, err
 	}

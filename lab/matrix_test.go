@@ -67,7 +67,7 @@ func counted(t *testing.T, gs []*ground) map[part][]string {
 		}
 	}
 	for _, p := range onAll(t, gs, runs, true) {
-		if len(p.steps) < 4 {
+		if len(p.steps) < fewest {
 			t.Errorf("%s of the %s has no more steps than %q", p.act, p.victim, p.steps)
 		}
 		known[part{p.act, p.victim}] = p.steps
