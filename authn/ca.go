@@ -224,6 +224,13 @@ func (s *Server) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return s.cert, nil
 }
 
+// Rename has the next certificate, which is made at once, be for other names.
+func (s *Server) Rename(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Names, s.cert = names, nil
+}
+
 func newSerial() *big.Int {
 	var b [16]byte
 	rand.Read(b[:])

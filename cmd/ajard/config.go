@@ -56,7 +56,8 @@ type Config struct {
 	Providers           map[string]yaml.Node `yaml:"providers"`
 	Discovery           Discovery            `yaml:"discovery"` // of the providers that list machines
 
-	dir string // of the file, which relative paths are taken from
+	dir  string         // of the file, which relative paths are taken from
+	loud *slog.LevelVar // LogLevel, as it is now
 }
 
 // Admin is the first administrator.
@@ -173,7 +174,7 @@ func loadConfig(path string, getenv func(string) string) (*Config, error) {
 
 // parseConfig reads what can be read and says all that cannot. What is not YAML at all gives no Config.
 func parseConfig(b []byte) (*Config, error) {
-	c := &Config{}
+	c := &Config{loud: new(slog.LevelVar)}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	err := dec.Decode(c)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -26,4 +28,16 @@ func rowsOf(t *testing.T, dsn, table string) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// configure replaces text of the configuration.
+func (m *machine) configure(oldnew ...string) {
+	m.t.Helper()
+	text, err := os.ReadFile(m.conf)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(m.conf, []byte(strings.NewReplacer(oldnew...).Replace(string(text))), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
 }

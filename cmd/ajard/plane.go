@@ -40,11 +40,13 @@ type plane struct {
 	changes   *changes
 	listeners []netip.AddrPort // of this plane, which no policy may guard by accident
 	group     func(func() error)
+	again     func() (*Config, error) // reads the configuration once more
 }
 
 // newLog is the program's own log. It goes to stderr; the activity log is in the store.
 func newLog(c *Config, e env) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.LogLevel}
+	c.loud.Set(c.LogLevel.Level())
+	o := &slog.HandlerOptions{Level: c.loud}
 	if c.LogFormat == "text" {
 		return slog.New(slog.NewTextHandler(e.stderr, o))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,10 @@ const asProgram = "AJAR_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if err := smallDisk(os.Getenv(onSmallDisk)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		main()
 		os.Exit(0)
 	}
@@ -27,6 +32,11 @@ func TestMain(m *testing.M) {
 
 // process is ajard as a process of its own, which dies with the test.
 func (m *machine) process(args ...string) (*exec.Cmd, *output) {
+	m.t.Helper()
+	return m.processAs(func(*exec.Cmd) {}, args...)
+}
+
+func (m *machine) processAs(change func(*exec.Cmd), args ...string) (*exec.Cmd, *output) {
 	m.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -37,22 +47,23 @@ func (m *machine) process(args ...string) (*exec.Cmd, *output) {
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	said := &output{}
 	c.Stdout, c.Stderr = said, said
+	change(c)
 	if err := c.Start(); err != nil {
 		m.t.Fatal(err)
 	}
 	return c, said
 }
 
-// configure replaces text of the configuration.
-func (m *machine) configure(oldnew ...string) {
+// serveAs is serve in a process of its own.
+func (m *machine) serveAs(change func(*exec.Cmd)) (*program, *os.Process) {
 	m.t.Helper()
-	text, err := os.ReadFile(m.conf)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	if err := os.WriteFile(m.conf, []byte(strings.NewReplacer(oldnew...).Replace(string(text))), 0o600); err != nil {
-		m.t.Fatal(err)
-	}
+	c, said := m.processAs(change, "serve", "-c", m.conf)
+	p := &program{t: m.t, stderr: said, done: make(chan error, 1)}
+	p.stop = func() { c.Process.Signal(syscall.SIGTERM) } //nolint:errcheck // it may be gone already
+	go func() { p.done <- c.Wait() }()
+	m.t.Cleanup(p.end)
+	p.ready()
+	return p, c.Process
 }
 
 // TestARestoreThatIsKilledLeavesNothing: however far a restore into PostgreSQL has come when its process is killed, nothing of
