@@ -187,7 +187,7 @@ func stopped(err error) error {
 func (p *plane) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.hosts.server.Certificate},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: ciphers, GetCertificate: p.hosts.server.Certificate},
 		ReadHeaderTimeout: 10 * time.Second,
 		// Longer than the longest wait for news, which the first would cut off as well: it goes on while we answer.
 		ReadTimeout:    90 * time.Second,
@@ -196,6 +196,11 @@ func (p *plane) httpServer(h http.Handler) *http.Server {
 		MaxHeaderBytes: 64 << 10,
 		ErrorLog:       log.New(quiet{p.log}, "", 0),
 	}
+}
+
+// ciphers are those of TLS 1.2 that keep what was said secret for good and cannot be changed unseen. Our keys are ECDSA's.
+var ciphers = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
 // quiet takes what net/http has to say of broken handshakes, which strangers cause at will.
