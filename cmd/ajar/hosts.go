@@ -254,7 +254,7 @@ func hostReleaseCmd(a *app) *cobra.Command {
 			return err
 		}
 		a.told("%s on %s is not guarded any longer", p, t.ID.Name())
-		_, err = a.awaitGuards(ctx, c, []ajar.ID{t.ID}, g)
+		_, err = a.awaitGuards(ctx, c, []ajar.ID{t.ID}, []ajar.ID{t.ID}, g)
 		return errors.Join(a.show(map[string]any{"target": t.ID, "number": p.Number, "protocol": p.Protocol}, nil), err)
 	})
 	c.Long = "Opens a port that is kept closed though no policy names it (unguard: keep).\n\n" + guardsWaited

@@ -52,9 +52,9 @@ func reachedOf(f client.InForce) reached {
 // namedSingly is up to how many machines are told of one by one.
 const namedSingly = 40
 
-// awaitGuards waits until machines were seen to have what they are to guard, and tells of each as it comes. The error
-// says which were not; with a plane that cannot tell there is none.
-func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets []ajar.ID, g guardFlags) ([]reached, error) {
+// awaitGuards waits until machines were seen to have what they are to guard, and tells of each that changes as it comes.
+// The error says which were not; with a plane that cannot tell there is none.
+func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets, changing []ajar.ID, g guardFlags) ([]reached, error) {
 	if g.noWait || len(targets) == 0 {
 		return nil, nil
 	}
@@ -63,10 +63,11 @@ func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets []ajar.
 	began, have := a.now(), 0
 	all, err := c.AwaitInForce(waiting, targets, func(f client.InForce) {
 		have++
-		if len(targets) <= namedSingly {
-			a.say("  %-12s in force after %s", f.Target.Name(), elapsed(a.now().Sub(began)))
-		} else if have%100 == 0 {
-			a.say("  in force on %d of %d machines after %s", have, len(targets), elapsed(a.now().Sub(began)))
+		switch {
+		case len(changing) > namedSingly && have%100 == 0:
+			a.say("  has it  %d of %d machines, after %s", have, len(targets), elapsed(a.now().Sub(began)))
+		case len(changing) <= namedSingly && slices.ContainsFunc(changing, f.Target.Equal):
+			a.say("  has it  %s, after %s", f.Target.Name(), elapsed(a.now().Sub(began)))
 		}
 	})
 	switch {
@@ -94,8 +95,8 @@ func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets []ajar.
 			}
 		}
 	}
-	if len(targets) > namedSingly {
-		a.say("  in force on %d of %d machines after %s", have, len(targets), elapsed(a.now().Sub(began)))
+	if len(changing) > namedSingly && have%100 != 0 {
+		a.say("  has it  %d of %d machines, after %s", have, len(targets), elapsed(a.now().Sub(began)))
 	}
 	return states, a.unreached(states, g.timeout.d)
 }
@@ -153,22 +154,26 @@ func few(names []string) string {
 	return join(names[:most], "") + fmt.Sprintf(" and %d more", len(names)-most)
 }
 
-// touched lists the machines that policies name, and those whose ports a change would guard, keep or lift.
-func touched(changes []change) (all []ajar.ID) {
-	add := func(id ajar.ID) {
-		if !slices.ContainsFunc(all, id.Equal) {
-			all = append(all, id)
+// touched lists the machines whose ports changes would guard, keep or lift, and with them those that the policies name.
+func touched(changes []change) (all, changing []ajar.ID) {
+	add := func(ids []ajar.ID, id ajar.ID) []ajar.ID {
+		if slices.ContainsFunc(ids, id.Equal) {
+			return ids
 		}
+		return append(ids, id)
 	}
 	for _, ch := range changes {
-		for _, m := range ch.policy.Properties.Machines {
-			add(m.ID)
-		}
 		for _, part := range [][]client.GuardChange{ch.WhatIf.Guard, ch.WhatIf.Lift, ch.WhatIf.Keep} {
 			for _, g := range part {
-				add(g.Target)
+				changing = add(changing, g.Target)
 			}
 		}
 	}
-	return all
+	all = slices.Clone(changing)
+	for _, ch := range changes {
+		for _, m := range ch.policy.Properties.Machines {
+			all = add(all, m.ID)
+		}
+	}
+	return all, changing
 }

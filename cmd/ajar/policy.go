@@ -106,7 +106,7 @@ func (a *app) confirmGuards(ctx context.Context, args []string, g guardFlags) er
 		return err
 	}
 	a.told("the guards of %s are confirmed", t.ID.Name())
-	_, err = a.awaitGuards(ctx, c, []ajar.ID{t.ID}, g)
+	_, err = a.awaitGuards(ctx, c, []ajar.ID{t.ID}, []ajar.ID{t.ID}, g)
 	return errors.Join(a.show(map[string]any{"target": t.ID}, nil), err)
 }
 

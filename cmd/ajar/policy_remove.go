@@ -93,6 +93,7 @@ func (a *app) deletePolicy(ctx context.Context, c *client.Client, p client.Polic
 		return err
 	}
 	a.told("policy %s is removed", p.ID)
-	_, err = a.awaitGuards(ctx, c, touched(changes), f.guards)
+	all, changing := touched(changes)
+	_, err = a.awaitGuards(ctx, c, all, changing, f.guards)
 	return errors.Join(a.show(changes, nil), err)
 }

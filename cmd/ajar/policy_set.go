@@ -123,7 +123,8 @@ func (a *app) putPolicies(ctx context.Context, c *client.Client, want []client.P
 	for _, ch := range changes {
 		a.sayConfirm(ctx, c, ch.WhatIf)
 	}
-	states, err := a.awaitGuards(ctx, c, touched(changes), f.guards)
+	all, changing := touched(changes)
+	states, err := a.awaitGuards(ctx, c, all, changing, f.guards)
 	return errors.Join(a.show(withHosts(put, states), nil), err)
 }
 
