@@ -135,8 +135,13 @@ func (t *txn) impactOn(im *Impact, target *ajar.Target, old, p *ajar.Policy) (ep
 			*to = append(*to, GuardChange{target.ID, ep, f})
 		}
 	}
-	if len(target.Endpoints) == 0 {
-		add(&im.Guard, "", want)
+	if len(target.Endpoints) == 0 { // what is guarded when a host joins; what was wanted before is no change
+		fresh := want
+		if old != nil && old.Machine(target.ID) != nil {
+			had := old.Machine(target.ID).Flows()
+			fresh = slices.DeleteFunc(slices.Clone(want), func(f ajar.Flow) bool { return slices.Contains(had, f) })
+		}
+		add(&im.Guard, "", fresh)
 	}
 	for _, id := range target.Endpoints {
 		ep, err := ajar.Get[ajar.Endpoint](t, string(id))
