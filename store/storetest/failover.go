@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ type Server struct {
 
 	dir, bin string
 	port     int
+	held     io.Closer // keeps the port from others until the first start
 	who      *syscall.Credential
 	options  []string
 	cmd      *exec.Cmd
@@ -86,7 +88,7 @@ func newServer(dir string, options ...string) (*Server, error) {
 			return nil, err
 		}
 	}
-	if s.port, err = freePort(); err != nil {
+	if s.held, s.port, err = freePort(); err != nil {
 		return nil, err
 	}
 	s.DSN = fmt.Sprintf("postgres://ajar@127.0.0.1:%d/postgres?sslmode=disable", s.port)
@@ -114,10 +116,11 @@ func (s *Server) start() error {
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.who, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
 	s.ended = make(chan error, 1)
+	s.held.Close()
 	if err := startLocked(s.cmd, s.ended); err != nil {
 		return err
 	}
-	if err := waitReady(s.DSN, s.ended); err != nil {
+	if err := waitReady(s.DSN, s.data(), s.ended); err != nil {
 		s.cmd.Process.Kill()
 		return fmt.Errorf("%w\n%s", err, s.log)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -64,13 +65,13 @@ func runAs() (*syscall.Credential, error) {
 	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
 }
 
-func freePort() (int, error) {
+// freePort takes a port that nobody else gets before it is let go of.
+func freePort() (held io.Closer, port int, err error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return l, l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // startLocked starts cmd on a thread that lives as long as cmd does: the kernel sends the signal of a parent's death
@@ -91,8 +92,8 @@ func startLocked(cmd *exec.Cmd, ended chan<- error) error {
 	return <-started
 }
 
-// waitReady waits until the server takes connections.
-func waitReady(dsn string, ended <-chan error) error {
+// waitReady waits until the server with that data takes connections: at its port there may be another.
+func waitReady(dsn, data string, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -100,7 +101,11 @@ func waitReady(dsn string, ended <-chan error) error {
 	for {
 		c, err := pgx.Connect(ctx, dsn)
 		if err == nil {
-			return c.Close(ctx)
+			var theirs string
+			err = errors.Join(c.QueryRow(ctx, "SHOW data_directory").Scan(&theirs), c.Close(ctx))
+			if err == nil && theirs == data {
+				return nil
+			}
 		}
 		select {
 		case <-tick.C:
