@@ -40,10 +40,23 @@ const newsChannel = "ajar_commits"
 // hearName is how the sessions begin that hear; what follows is the Store's own name. It is not among replicaName's.
 const hearName = "ajar-hears/"
 
+// ClockAhead is how far the Store's clock is ahead of the database server's, which is the one that all replicas share; not
+// ok while nobody hears, and where there is no server.
+func (s *Store) ClockAhead() (d time.Duration, ok bool) {
+	db, ok := s.db.(*postgresDB)
+	if !ok || db.news.ahead.Load() == nil {
+		return 0, false
+	}
+	return *db.news.ahead.Load(), true
+}
+
 // news is what a Store tells others, and whether anybody hears it.
 type news struct {
 	self   string
 	others atomic.Bool
+	clock  ajar.Clock
+	ahead  atomic.Pointer[time.Duration] // of the server's clock
+	told   time.Duration                 // as it was when that was last logged
 }
 
 func newNews() *news { return &news{self: rand.Text()[:12]} }
@@ -232,16 +245,44 @@ func (n *news) look(ctx context.Context, c *pgx.Conn, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, hearEvery)
 	defer cancel()
 	const q = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND starts_with(application_name, $1)
-		AND application_name <> $2), pg_notification_queue_usage()`
+		AND application_name <> $2), pg_notification_queue_usage(), (extract(epoch FROM clock_timestamp()) * 1000)::bigint`
 	var others bool
 	var usage float64
-	if err := c.QueryRow(ctx, q, hearName, hearName+n.self).Scan(&others, &usage); err != nil {
+	var there int64
+	before := n.clock()
+	if err := c.QueryRow(ctx, q, hearName, hearName+n.self).Scan(&others, &usage, &there); err != nil {
 		return fmt.Errorf("look for other replicas: %w", err)
 	}
+	n.compare(before, n.clock(), at(there), log)
 	if usage > fullQueue {
 		others = false
 		log.Warn("the server's queue of notifications fills up, so nothing more is told; look for a session that listens and does not read", "usage", usage)
 	}
 	n.others.Store(others)
 	return nil
+}
+
+// How far clocks may be apart before somebody should know, and how long an answer may take that tells.
+const (
+	clockSlack  = time.Second
+	clockAnswer = 500 * time.Millisecond
+)
+
+// compare notes how far the clock is ahead of the server's, which was read in between.
+func (n *news) compare(before, after, there time.Time, log *slog.Logger) {
+	took := after.Sub(before)
+	if took < 0 || took > clockAnswer {
+		return
+	}
+	ahead := before.Add(took / 2).Sub(there)
+	n.ahead.Store(&ahead)
+	if moved := (ahead - n.told).Abs(); moved < clockSlack || (ahead.Abs() < clockSlack && n.told.Abs() < clockSlack) {
+		return
+	}
+	n.told = ahead
+	if ahead.Abs() < clockSlack {
+		log.Info("this machine's clock and the database server's agree again")
+		return
+	}
+	log.Warn("this machine's clock and the database server's differ: what replicas decide by the time is off by as much; set both by the same source", "ahead", ahead.Round(time.Millisecond).String())
 }

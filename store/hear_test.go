@@ -1,10 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -239,5 +242,35 @@ func TestNobodyIsToldWhereNobodyHears(t *testing.T) {
 		if err := s.Update(t.Context(), appended("a")); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestClocksThatDifferAreNoticed, once, and so is that they agree again.
+func TestClocksThatDifferAreNoticed(t *testing.T) {
+	dsn := storetest.StartPostgres(t)
+	var said bytes.Buffer
+	s, err := Open(t.Context(), dsn, Options{Clock: func() time.Time { return time.Now().Add(time.Hour) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if _, ok := s.ClockAhead(); ok {
+		t.Error("it knows before it asked")
+	}
+	hear(t, s).begins()
+	if ahead, ok := s.ClockAhead(); ok && (ahead < 59*time.Minute || ahead > 61*time.Minute) {
+		t.Errorf("ahead by %s, %v", ahead, ok)
+	}
+
+	n, log, now := newNews(), slog.New(slog.NewTextHandler(&said, nil)), time.Now()
+	for _, ahead := range []time.Duration{0, 900 * time.Millisecond, 5 * time.Second, 5500 * time.Millisecond, -900 * time.Millisecond, 100 * time.Millisecond, -3 * time.Second} {
+		n.compare(now.Add(ahead), now.Add(ahead+10*time.Millisecond), now, log)
+	}
+	n.compare(now.Add(time.Hour), now.Add(time.Hour+time.Second), now, log) // it took too long to tell anything
+	if got := *n.ahead.Load(); got != -2995*time.Millisecond {
+		t.Errorf("ahead by %s", got)
+	}
+	if warned, agreed := strings.Count(said.String(), "WARN"), strings.Count(said.String(), "agree again"); warned != 2 || agreed != 1 {
+		t.Errorf("said:\n%s", said.String())
 	}
 }

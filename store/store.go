@@ -57,7 +57,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	}
 	s.writer = newWriter(s, o.MaxBatch)
 	if db, ok := s.db.(*postgresDB); ok {
-		db.acked = s.writer.acked.Load
+		db.acked, db.news.clock = s.writer.acked.Load, s.clock
 	}
 	s.index = newIndexer(s)
 	switch behind, err := s.index.behind(ctx); {

@@ -83,6 +83,7 @@ func newGauges(p *plane) *gauges {
 		"late":    d("ajar_leases_overdue", "Leases past their end whose rule was not yet seen to be gone."),
 		"eps":     d("ajar_endpoints_overdue", "Endpoints that have such leases (counted up to 10,000 leases)."),
 		"failing": d("ajar_endpoints_failing", "Endpoints whose last pass on this replica failed."),
+		"ahead":   d("ajar_clock_ahead_seconds", "How far this plane's clock is ahead of the database server's."),
 		"hosts":   d("ajar_hosts_connected", "Hosts whose agents are connected to this replica."),
 	}}
 }
@@ -104,6 +105,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.p.hosts.mu.Lock()
 	set("hosts", float64(len(g.p.hosts.here)))
 	g.p.hosts.mu.Unlock()
+	if ahead, ok := g.p.store.ClockAhead(); ok {
+		set("ahead", ahead.Seconds())
+	}
 	st, err := g.p.loop.Stats(ctx)
 	if err != nil {
 		g.p.log.Warn("metrics not read", "err", err)
