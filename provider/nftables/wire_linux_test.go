@@ -116,3 +116,61 @@ func TestAnOpeningWithoutItsEndIsAFault(t *testing.T) {
 		t.Error("what was deleted is there")
 	}
 }
+
+// TestConfirmedOnceIsConfirmed: where two policies guard a port, and one of them was confirmed, the guard stays.
+func TestConfirmedOnceIsConfirmed(t *testing.T) {
+	m := newMachine(t)
+	f := m.firewall(Config{})
+	sure, unsure := guardOf(22)[0], guardOf(22)[0]
+	unsure.ConfirmBy = time.Now().Add(time.Minute)
+	for _, gs := range [][]ajar.Guard{{sure, unsure}, {unsure, sure}} {
+		apply(t, f, ajar.Ruleset{Guard: []ajar.Guard{unsure}})
+		apply(t, f, ajar.Ruleset{Guard: gs})
+		f.mu.Lock()
+		got, err := f.look("guard", [][]byte{bar{proto: unix.IPPROTO_TCP, port: 22}.key()})
+		f.mu.Unlock()
+		if err != nil || got[0].key == nil || got[0].expires != 0 {
+			t.Errorf("%v: %+v %v", gs, got, err)
+		}
+	}
+}
+
+// TestOldKernelsDeleteWhatIsGone: before Linux 6.3 nothing can be deleted that may have timed out already.
+func TestOldKernelsDeleteWhatIsGone(t *testing.T) {
+	m := newMachine(t)
+	f := m.firewall(Config{})
+	f.destroy = false
+	if err := f.ApplyAt(t.Context(), anyEndpoint, ajar.Ruleset{Guard: guardOf(22)}, 1); err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(100 * time.Millisecond)
+	short, long := leaseOf("a", 22, end, guest4), leaseOf("b", 22, anEnd, other4)
+	if err := f.Change(t.Context(), anyEndpoint, ajar.Delta{Base: 1, Rev: 2, Put: []ajar.Rule{short, long}}); err != nil {
+		t.Fatal(err)
+	}
+	until(end.Add(50 * time.Millisecond))
+	if err := f.Change(t.Context(), anyEndpoint, ajar.Delta{Base: 2, Rev: 3, Drop: []ajar.LeaseID{"a", "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	if es, err := f.listed(t.Context(), "open4_32"); err != nil || len(es) != 0 {
+		t.Errorf("there are %v %v", es, err)
+	}
+}
+
+// TestNobodyIsHungUpFromMemoryThatMayBeWrong: a change failed half way.
+func TestNobodyIsHungUpFromMemoryThatMayBeWrong(t *testing.T) {
+	m := newMachine(t)
+	f := m.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+	c := call{flow: flow{remote: bytes16(netip.MustParseAddr(guest4)), rport: 5000, local: bytes16(netip.MustParseAddr(host4)), lport: 22, proto: unix.IPPROTO_TCP}}
+	c.sock = sock{proto: unix.IPPROTO_TCP, state: 1, local: netip.MustParseAddrPort(ap(host4, 22)), remote: netip.MustParseAddrPort(ap(guest4, 5000))}
+	if cut, err := f.hang.verdicts([]call{c}); err != nil || len(cut) != 1 {
+		t.Fatalf("a session without a lease: %v %v", cut, err)
+	}
+	f.mu.Lock()
+	f.suspect = true
+	f.mu.Unlock()
+	if cut, err := f.hang.verdicts([]call{c}); err == nil || len(cut) != 0 {
+		t.Errorf("from memory that may be wrong: %v %v", cut, err)
+	}
+}
