@@ -131,14 +131,54 @@ func single[T any](found []T, what, name, advice string, id func(T) string) (T, 
 
 func sameName(s, t string) bool { return strings.EqualFold(s, t) }
 
-// scopeOf reads a scope: an ID, "/" for everything, or the name of a machine, whose ID it then is.
+// scopeOf reads a scope: an ID, "/" for everything, or the name of a machine, a group, or a policy as group/policy.
 func scopeOf(ctx context.Context, c *client.Client, s string) (ajar.ID, error) {
-	if s == "" || strings.HasPrefix(s, "/") {
-		if s == "" {
-			return "", nil
-		}
+	switch {
+	case s == "":
+		return "", nil
+	case strings.HasPrefix(s, "/"):
 		return ajar.ParseID(s)
 	}
 	t, err := target(ctx, c, s)
-	return t.ID, err
+	if ajar.KindOf(err) != ajar.NotFound {
+		return t.ID, err
+	}
+	places, lookErr := placesNamed(ctx, c, s)
+	if lookErr != nil || len(places) == 0 {
+		return "", err // what it most likely was meant to be is a machine
+	}
+	return single(places, "place", s, "", func(id ajar.ID) string { return string(id) })
+}
+
+// placesNamed finds groups of that name, with anything in them that the caller may see, and policies named group/policy.
+func placesNamed(ctx context.Context, c *client.Client, s string) (found []ajar.ID, _ error) {
+	add := func(id ajar.ID) {
+		if id != "" && !slices.ContainsFunc(found, id.Equal) {
+			found = append(found, id)
+		}
+	}
+	group, name, ofPolicy := strings.Cut(s, "/")
+	for p, err := range c.Policies(ctx, ajar.Root) {
+		switch {
+		case err != nil:
+			return nil, err
+		case !sameName(p.ID.ResourceGroup(), group):
+		case !ofPolicy:
+			add(p.ID.Group())
+		case sameName(p.ID.Name(), name):
+			add(p.ID)
+		}
+	}
+	if ofPolicy {
+		return found, nil
+	}
+	for t, err := range c.Targets(ctx, client.TargetQuery{}) {
+		if err != nil {
+			return nil, err
+		}
+		if sameName(t.ID.ResourceGroup(), group) {
+			add(t.ID.Group())
+		}
+	}
+	return found, nil
 }

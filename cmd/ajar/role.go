@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +17,7 @@ import (
 
 func roleCmd(a *app) *cobra.Command {
 	return family("role", "who may do what: list, show, assign, unassign, create, delete", `  ajar role list
-  ajar role assign "Just-in-time Requester" anna --scope /subscriptions/0c1b…
+  ajar role assign "Just-in-time Requester" anna --scope prod
   ajar role list --assignments --of anna`,
 		roleListCmd(a), roleShowCmd(a), roleAssignCmd(a), roleUnassignCmd(a), roleCreateCmd(a), roleDeleteCmd(a))
 }
@@ -57,7 +59,7 @@ func roleListCmd(a *app) *cobra.Command {
 	})
 	c.Flags().BoolVar(&assignments, "assignments", false, "who has which role where")
 	c.Flags().StringVar(&of, "of", "", "only assignments of this person, group or service principal")
-	c.Flags().StringVar(&scope, "scope", "", "only assignments that matter at this ID or machine")
+	c.Flags().StringVar(&scope, "scope", "", "only assignments that matter at this machine, group, policy or ID")
 	return c
 }
 
@@ -87,8 +89,10 @@ func roleShowCmd(a *app) *cobra.Command {
 
 func roleAssignCmd(a *app) *cobra.Command {
 	var scope, description, condition string
-	c := command("assign ROLE WHO", "give a role to a person, group or service principal", `  ajar role assign "Just-in-time Requester" anna --scope web1
-  ajar role assign "Just-in-time Requester" ops --scope web1 --if \
+	c := command("assign ROLE WHO", "give a role to a person, group or service principal", `  ajar role assign "Just-in-time Requester" anna --scope prod          # every machine of the group prod
+  ajar role assign "Just-in-time Requester" anna --scope prod/default  # its policy, and of its machines
+  ajar role assign "Just-in-time Requester" anna --scope web1          # this one
+  ajar role assign "Just-in-time Requester" ops --scope prod --if \
     "!(ActionMatches{'*/initiate/action'}) OR @Request[Ajar.Access/requests:Port] NumericEquals 22"
   ajar role assign Owner admins --scope /`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
 		c, _, err := a.client()
@@ -103,18 +107,46 @@ func roleAssignCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		a.sayNotEnough(ctx, c, x)
 		return a.done(x, "%s is %s at %s and below (assignment %s)", or(x.PrincipalName, args[1]), or(x.RoleName, args[0]), x.Scope, x.ID)
 	})
-	c.Flags().StringVar(&scope, "scope", "", "where: an ID, a machine, or / for everywhere")
+	c.Long = `Gives a role at a scope: there and everywhere below. A scope is an ID, / for everywhere, a machine, a group (prod), or a
+policy (prod/default). Whoever asks for a port needs the role at the policy, and may ask for those of its machines that
+they may read: at the group it is good for all, at the policy and at some machines for these.`
+	c.Flags().StringVar(&scope, "scope", "", "where: a machine, a group, group/policy, an ID, or / for everywhere")
 	c.Flags().StringVar(&description, "description", "", "why")
 	c.Flags().StringVar(&condition, "if", "", "condition under which it counts, in Azure's language; docs/azure.md lists what it can ask")
 	_ = c.MarkFlagRequired("scope") // the flag was just made
 	return c
 }
 
+// sayNotEnough warns of a role with which one could ask if there were a policy where it is given, and there is none.
+func (a *app) sayNotEnough(ctx context.Context, c *client.Client, x client.Assignment) {
+	if !x.Scope.IsMachine() {
+		return
+	}
+	r, err := c.Role(ctx, string(x.Role))
+	if err != nil {
+		return
+	}
+	asks := func(p client.Permission) bool {
+		return slices.ContainsFunc(p.Actions, func(y ajar.Action) bool { return strings.Contains(string(y), "jitNetworkAccessPolicies/") })
+	}
+	t, err := c.Target(ctx, x.Scope)
+	if err != nil || !slices.ContainsFunc(r.Permissions, asks) {
+		return
+	}
+	at := "the policy"
+	if len(t.Policies) > 0 {
+		id := t.Policies[0].ID
+		at = id.ResourceGroup() + "/" + id.Name()
+	}
+	a.say("warning: to ask for ports of %s takes this role at its policy, too: ajar role assign %q %s --scope %s", x.Scope.Name(), plain(r.Name), quote(plain(or(x.PrincipalName, string(x.Principal)))), at)
+}
+
 func roleUnassignCmd(a *app) *cobra.Command {
 	var scope string
-	c := command("unassign ASSIGNMENT | ROLE WHO", "take a role away", `  ajar role unassign "Just-in-time Requester" anna --scope web1
+	c := command("unassign ASSIGNMENT | ROLE WHO", "take a role away", `  ajar role unassign "Just-in-time Requester" anna --scope prod
   ajar role unassign 6f3a0f8e-4a8f-4d7e-9d41-0f4e3c2b1a00`, cobra.RangeArgs(1, 2), func(ctx context.Context, args []string) error {
 		c, _, err := a.client()
 		if err != nil {
@@ -135,7 +167,7 @@ func roleUnassignCmd(a *app) *cobra.Command {
 		}
 		return a.done(map[string]string{"id": id}, "assignment %s is removed", id)
 	})
-	c.Flags().StringVar(&scope, "scope", "", "where it was given: an ID, a machine, or /")
+	c.Flags().StringVar(&scope, "scope", "", "where it was given, likewise")
 	return c
 }
 
