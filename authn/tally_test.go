@@ -59,6 +59,7 @@ func (d *door) tallies() (list []*ajar.Tally) {
 // TestGuessesAreCountedByAllReplicas: who has three replicas to try at has no more guesses than with one, at a password, at
 // somebody's from many addresses, at codes of a second factor, and at whatever else is guessed.
 func TestGuessesAreCountedByAllReplicas(t *testing.T) {
+	t.Parallel()
 	for name, dsn := range map[string]string{"sqlite": "sqlite:" + filepath.Join(t.TempDir(), "ajar.db"), "postgres": storetest.StartPostgres(t)} {
 		t.Run(name, func(t *testing.T) {
 			all := doors(t, dsn, 3)
@@ -157,6 +158,7 @@ func TestRightLogInsLeaveNoTally(t *testing.T) {
 
 // TestOverdrawnIsWaitedFor: guesses that were under way on two replicas at once, more than one alone takes, are paid for.
 func TestOverdrawnIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	all := doors(t, storetest.StartPostgres(t), 2)
 	from := netip.MustParseAddr("203.0.113.66")
 	l := Limit{Burst: 5, Every: time.Minute}

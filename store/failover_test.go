@@ -60,6 +60,7 @@ func inLog(t *testing.T, s *Store) map[string]int {
 // TestACommitThatIsCutInTheMiddle: nobody is told that it happened, nobody tries it again, it happened once or not at all,
 // and the next is made on another connection without anybody's doing.
 func TestACommitThatIsCutInTheMiddle(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		cut  storetest.Cut
 		want int
@@ -173,6 +174,7 @@ func (c *crowd) check(t *testing.T, s *Store) {
 
 // TestAServerThatIsKilled under load comes back with all that was acknowledged, each once, and the Store with it.
 func TestAServerThatIsKilled(t *testing.T) {
+	t.Parallel()
 	server := storetest.NewServer(t)
 	s := mustOpen(t, server.DSN)
 	c := newCrowd(t, s)
@@ -190,6 +192,7 @@ func TestAServerThatIsKilled(t *testing.T) {
 // TestAStandbyTakesOver: where the primary waits for its standby, nothing that was acknowledged is lost with the primary. A
 // standby that was not promoted is neither written to nor read from.
 func TestAStandbyTakesOver(t *testing.T) {
+	t.Parallel()
 	primary := storetest.NewServer(t, "-c", "synchronous_standby_names=*")
 	primary.Exec(t, "ALTER SYSTEM SET synchronous_commit = 'local'") // for what is done by hand until there is one
 	primary.Exec(t, "SELECT pg_reload_conf()")
@@ -219,6 +222,7 @@ func TestAStandbyTakesOver(t *testing.T) {
 // TestACommitThatTheStandbyDoesNotHave is not acknowledged, even where the server calls it a success because somebody told
 // it not to wait.
 func TestACommitThatTheStandbyDoesNotHave(t *testing.T) {
+	t.Parallel()
 	primary := storetest.NewServer(t)
 	s := mustOpen(t, primary.DSN)
 	if err := s.Update(t.Context(), leased("first")); err != nil {
@@ -245,6 +249,7 @@ func TestACommitThatTheStandbyDoesNotHave(t *testing.T) {
 // TestAServerThatLostTheEndIsNotWrittenTo: a standby that was behind when it took over has not what was acknowledged. The
 // planes that know say so and stop; one that is started anew goes on with what there is.
 func TestAServerThatLostTheEndIsNotWrittenTo(t *testing.T) {
+	t.Parallel()
 	primary := storetest.NewServer(t)
 	s := mustOpen(t, primary.DSN)
 	if err := s.Update(t.Context(), leased("first")); err != nil {

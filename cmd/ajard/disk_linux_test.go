@@ -35,6 +35,7 @@ func smallDisk(dir string) error {
 // TestAFullDisk: a plane over SQLite whose disk is full says so, refuses what it cannot record, goes on answering what
 // needs no write, is not ready, and comes back by itself when there is room, with a log that is whole.
 func TestAFullDisk(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, "kek: {file: kek}\n")
 	dir := filepath.Join(m.dir, "disk")
 	if err := os.Mkdir(dir, 0o700); err != nil {

@@ -69,6 +69,7 @@ func (m *machine) serveAs(change func(*exec.Cmd)) (*program, *os.Process) {
 // TestARestoreThatIsKilledLeavesNothing: however far a restore into PostgreSQL has come when its process is killed, nothing of
 // it is there afterwards that a plane could serve with its old leases open, and it can be made again.
 func TestARestoreThatIsKilledLeavesNothing(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, "kek: {file: kek}\n")
 	p := m.serve()
 	admin := p.mustLogin("admin", once.FindString(p.stderr.String()))

@@ -33,6 +33,7 @@ func (p *program) trusting() *http.Client {
 // TestThePlaneOutlivesItsDatabase: while the server is dead it is not ready and refuses, clearly; when the server is there
 // again so is the plane, by itself, with what it had, and opens what is asked for.
 func TestThePlaneOutlivesItsDatabase(t *testing.T) {
+	t.Parallel()
 	server := storetest.NewServer(t)
 	m := newMachine(t, "kek: {file: kek}\n")
 	m.configure("sqlite:ajar.db", server.DSN)

@@ -106,6 +106,7 @@ func replicas(t *testing.T) (here, there *program) {
 
 // TestReplicasThrottleTogether: who guesses at two replicas has no more guesses than at one.
 func TestReplicasThrottleTogether(t *testing.T) {
+	t.Parallel()
 	here, there := replicas(t)
 	began, looked := time.Now(), 0
 	for i, refused := 0, 0; refused < 4; i++ {

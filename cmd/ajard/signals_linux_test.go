@@ -13,6 +13,7 @@ import (
 // TestSignals: SIGHUP has the plane read names and how much it says anew and go on; with a wrong configuration it goes on
 // as it was; SIGTERM ends it well.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, "names: [one.example]\n")
 	p, process := m.serveAs(func(*exec.Cmd) {})
 	names := func() []string {
