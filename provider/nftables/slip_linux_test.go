@@ -467,3 +467,31 @@ func TestNoRoomToRememberLetsNobodyGoOn(t *testing.T) {
 		}
 	}
 }
+
+// TestConnectionsOfTheLastMomentAreSpared: made after a new guard's host looked who is connected, and before the kernel had the guard.
+func TestConnectionsOfTheLastMomentAreSpared(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(3389)})
+	f.mu.Lock()
+	b := f.batch()
+	done, err := f.reguard(t.Context(), b, append(guardOf(3389), unconfirmed(time.Now().Add(time.Hour), 22)...), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = errors.Join(talks(c), f.sock.transact(b), done(t.Context()))
+	f.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := talks(c); err != nil {
+		t.Errorf("it was not spared: %v", err)
+	}
+	p.guest.wantRefused(guest4, ap(host4, 22))
+}
