@@ -378,3 +378,30 @@ func TestKernelThatClosesNoSockets(t *testing.T) {
 	}
 	h.noted(nil)
 }
+
+// TestIdleSessionThatConntrackForgotIsHungUp: the server spoke first after a flush, so that conntrack takes us for the beginner.
+func TestIdleSessionThatConntrackForgotIsHungUp(t *testing.T) {
+	p := newPair(t)
+	p.host.sysctl("netfilter/nf_conntrack_tcp_loose", "1")
+	srv := p.idler(t, ":22")
+	f := p.host.firewall(Config{})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, anEnd, guest4)}})
+	client, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := srv.l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	p.host.forgetConnections()
+	if err := passes(server, client, patience); err != nil {
+		t.Fatal(err)
+	}
+	s := &idle{await(client), await(server)}
+	end := time.Now()
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+	s.end(t, end)
+}
