@@ -430,6 +430,26 @@ func TestPutIfMatch(t *testing.T) {
 	if a := put("If-Match", "yesterday"); a.StatusCode != 400 {
 		t.Errorf("no tag: %d %s", a.StatusCode, a.body)
 	}
+	if a := put("If-Match", "*"); a.StatusCode != 200 {
+		t.Errorf("there: %d %s", a.StatusCode, a.body)
+	}
+	remove := func(match string) answer {
+		req := r.request("DELETE", p+v, "")
+		req.Header.Set("If-Match", match)
+		return r.send(req)
+	}
+	if a := remove(tag); a.StatusCode != 412 {
+		t.Errorf("removed though it has changed: %d %s", a.StatusCode, a.body)
+	}
+	if a := remove(r.must(200, "GET", p+v, "").Header.Get("ETag")); a.StatusCode != 200 {
+		t.Errorf("removed as it was read: %d %s", a.StatusCode, a.body)
+	}
+	if a := remove("*"); a.StatusCode != 204 {
+		t.Errorf("gone already: %d %s", a.StatusCode, a.body)
+	}
+	if a := put("If-Match", "*"); a.StatusCode != 412 {
+		t.Errorf("made though it had to be there: %d %s", a.StatusCode, a.body)
+	}
 }
 
 func TestWhatIfChangesNothing(t *testing.T) {

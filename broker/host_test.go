@@ -275,7 +275,7 @@ func TestKeptGuardOutlivesTheRemovalOfItsHost(t *testing.T) {
 	first := p.host(v)
 	body := ajar.Policy{ID: pol, Unguard: ajar.Keep, Machines: []ajar.MachinePolicy{machine(v, port(22, ajar.TCP))}}
 	p.must(p.put(p.owner, body, broker.PutOptions{}))
-	_, err := p.b.DeletePolicy(ctx, p.owner, pol)
+	_, err := p.b.DeletePolicy(ctx, p.owner, pol, 0)
 	p.must(err)
 	kept := p.guards(first.Endpoint.ID)
 	p.must(p.b.RemoveHost(ctx, p.owner, v, false))

@@ -48,7 +48,7 @@ func TestHostileInputIsRefusedInWords(t *testing.T) {
 		q.DurationText, q.SourceText = s, []string{s}
 		_, err = b.PutPolicy(ctx, o, ajar.Policy{ID: pol, Machines: []ajar.MachinePolicy{{Target: vm(group, "vm1"), PublicIPAddress: s, Ports: []ajar.PortPolicy{q}}}}, broker.PutOptions{})
 		tell(t, "PutPolicy port", err)
-		_, err = b.DeletePolicy(ctx, o, id)
+		_, err = b.DeletePolicy(ctx, o, id, 0)
 		tell(t, "DeletePolicy", err)
 		_, err = b.Policy(ctx, o, id)
 		tell(t, "Policy", err)

@@ -81,7 +81,7 @@ var verbs = []struct {
 	{"PolicyImpact", all, func(m *bench) error {
 		return first(m.b.PolicyImpact(ctx, m.who, ajar.Policy{ID: pol, Machines: []ajar.MachinePolicy{machine(m.vm, port(80, ajar.TCP))}}))
 	}},
-	{"DeletePolicy", all, func(m *bench) error { return first(m.b.DeletePolicy(ctx, m.who, pol)) }},
+	{"DeletePolicy", all, func(m *bench) error { return first(m.b.DeletePolicy(ctx, m.who, pol, 0)) }},
 	{"Initiate", all + " jr", func(m *bench) error { return first(m.ask(m.who, ask(m.vm, 22, time.Hour))) }},
 	{"Request", readers + " jr ja " + security, func(m *bench) error { return first(m.b.Request(ctx, m.who, m.theirs)) }},
 	{"Requests", everybody, func(m *bench) error {

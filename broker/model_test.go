@@ -145,7 +145,7 @@ func (m *life) actions() map[string]func(*rapid.T) {
 		},
 		"delete": func(t *rapid.T) {
 			id := rapid.SampledFrom(m.policies).Draw(t, "policy")
-			_ = m.call(t, m.someone(t), func(who ajar.Caller) error { return first(m.b.DeletePolicy(ctx, who, id)) })
+			_ = m.call(t, m.someone(t), func(who ajar.Caller) error { return first(m.b.DeletePolicy(ctx, who, id, 0)) })
 		},
 		"remove host": func(t *rapid.T) {
 			v := rapid.SampledFrom(m.machines).Draw(t, "machine")

@@ -100,7 +100,7 @@ func TestAPolicyAloneMakesItsGroup(t *testing.T) {
 	p.same("groups", p.groups(p.owner, group.Subscription(), 10), []string{"ops@west"})
 	p.lay("", vm(group, "a"))
 	p.same("a machine that is nowhere leaves it there", p.groups(p.owner, group.Subscription(), 10), []string{"ops@west"})
-	_, err = p.b.DeletePolicy(ctx, p.owner, pol)
+	_, err = p.b.DeletePolicy(ctx, p.owner, pol, 0)
 	p.must(err)
 	p.same("groups", p.groups(p.owner, group.Subscription(), 10), []string{"ops@"})
 }

@@ -19,9 +19,18 @@ type PutOptions struct {
 	ConfirmWithin time.Duration
 	// Force guards the plane's own listeners all the same.
 	Force bool
-	// IfMatch is the Rev that the stored policy must have, -1 that there must be none; 0 = whatever it has.
+	// IfMatch is the Rev that the stored policy must have, or one of the constants below; 0 = whatever it has.
 	IfMatch int64
 }
+
+// What can be asked of a stored policy in the place of a Rev.
+const (
+	IfNone int64 = -1 // that there is none
+	IfAny  int64 = -2 // that there is one
+)
+
+// Unmatched is the Code of a Conflict with IfMatch.
+const Unmatched = "PreconditionFailed"
 
 // PutPolicy creates or replaces a policy. It needs PolicyWrite at the policy and MachineWrite on each machine that the
 // old or the new body names. Machines must exist (NotFound, Code LinkedResourceNotFound), unless the old body named
@@ -38,7 +47,7 @@ func (b *Broker) PutPolicy(ctx context.Context, who ajar.Caller, p ajar.Policy, 
 		if err != nil {
 			return err
 		}
-		if err := ifMatch(old, o.IfMatch); err != nil {
+		if err := mustMatch(old, o.IfMatch); err != nil {
 			return err
 		}
 		out, err = t.putPolicy(old, p, o)
@@ -117,13 +126,19 @@ func (t *txn) oldPolicy(id ajar.ID) (*ajar.Policy, error) {
 	return old, err
 }
 
-func ifMatch(old *ajar.Policy, want int64) error {
-	have := int64(-1)
-	if old != nil {
-		have = old.Rev
+func mustMatch(old *ajar.Policy, want int64) error {
+	why := ""
+	switch {
+	case want == 0 || want == IfNone && old == nil || want == IfAny && old != nil:
+	case want == IfNone:
+		why = "there is such a policy already"
+	case old == nil:
+		why = "there is no such policy"
+	case old.Rev != want:
+		why = "the policy has changed since you read it; read it again"
 	}
-	if want != 0 && want != have {
-		return &ajar.Error{Kind: ajar.Conflict, Code: "PreconditionFailed", Msg: "the policy has changed since you read it; read it again"}
+	if why != "" {
+		return &ajar.Error{Kind: ajar.Conflict, Code: Unmatched, Msg: why}
 	}
 	return nil
 }
@@ -323,8 +338,9 @@ func (t *txn) eachDropped(old, p *ajar.Policy, each func(l *ajar.Lease) error) e
 }
 
 // DeletePolicy removes a policy: PolicyDelete, and MachineWrite on each machine it names. Its requests stay as history;
-// those still Pending are denied, and its live leases are closed.
-func (b *Broker) DeletePolicy(ctx context.Context, who ajar.Caller, id ajar.ID) (existed bool, err error) {
+// those still Pending are denied, and its live leases are closed. ifMatch is as in PutOptions; nothing is wrong with a policy
+// that is gone already.
+func (b *Broker) DeletePolicy(ctx context.Context, who ajar.Caller, id ajar.ID, ifMatch int64) (existed bool, err error) {
 	id, bad := readID(id, policyID)
 	err = b.do(ctx, who, op{action: ajar.PolicyDelete, scope: id, bad: bad}, func(t *txn) error {
 		existed = false
@@ -333,6 +349,9 @@ func (b *Broker) DeletePolicy(ctx context.Context, who ajar.Caller, id ajar.ID) 
 			return err
 		}
 		existed = true
+		if err := mustMatch(old, ifMatch); err != nil {
+			return err
+		}
 		if err := t.mayTouchMachines(old); err != nil {
 			return err
 		}

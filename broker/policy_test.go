@@ -36,7 +36,7 @@ func TestPolicyWriteNeedsEveryMachine(t *testing.T) {
 	// The old body counts too: nobody opens a machine by leaving it out, or by deleting.
 	p.must(p.put(p.owner, both, broker.PutOptions{}))
 	p.refused(ajar.Forbidden, p.put(carol, one, broker.PutOptions{}), string(there))
-	_, err = p.b.DeletePolicy(ctx, carol, pol)
+	_, err = p.b.DeletePolicy(ctx, carol, pol, 0)
 	p.refused(ajar.Forbidden, err, string(there))
 	_, err = p.b.PolicyImpact(ctx, carol, one)
 	p.refused(ajar.Forbidden, err, string(there))
@@ -73,7 +73,11 @@ func TestPolicyKeepsItsHistory(t *testing.T) {
 	}
 	p.refused(ajar.Conflict, p.put(p.owner, *after, broker.PutOptions{IfMatch: before.Rev}))
 	p.must(p.put(p.owner, *after, broker.PutOptions{IfMatch: after.Rev}))
-	p.refused(ajar.Conflict, p.put(p.owner, *after, broker.PutOptions{IfMatch: -1}))
+	p.refused(ajar.Conflict, p.put(p.owner, *after, broker.PutOptions{IfMatch: broker.IfNone}))
+	absent := *after
+	absent.ID += "-absent"
+	p.refused(ajar.Conflict, p.put(p.owner, absent, broker.PutOptions{IfMatch: broker.IfAny}))
+	p.must(p.put(p.owner, *after, broker.PutOptions{IfMatch: broker.IfAny}))
 }
 
 func TestWhatAPolicyDropsIsClosed(t *testing.T) {
@@ -100,13 +104,13 @@ func TestWhatAPolicyDropsIsClosed(t *testing.T) {
 		return p.ask(alice, ask(v, 23, time.Hour))
 	}()
 	p.must(err)
-	existed, err := p.b.DeletePolicy(ctx, p.owner, pol)
+	existed, err := p.b.DeletePolicy(ctx, p.owner, pol, 0)
 	p.must(err)
 	p.wants(ssh, ajar.Closing, ajar.ReasonGone)
 	if o, _ := p.b.Request(ctx, alice, pending.Request.ID); !existed || o.Request.State != ajar.Denied {
 		t.Errorf("%v %+v", existed, o.Request)
 	}
-	existed, err = p.b.DeletePolicy(ctx, p.owner, pol)
+	existed, err = p.b.DeletePolicy(ctx, p.owner, pol, 0)
 	p.must(err)
 	if existed {
 		t.Error("it was there twice")
@@ -130,14 +134,14 @@ func TestGuardsCountReferencesOverPolicies(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	p.must(p.put(p.owner, ajar.Policy{ID: second, Machines: []ajar.MachinePolicy{machine(v, port(22, ajar.TCP))}}, broker.PutOptions{}))
-	_, err := p.b.DeletePolicy(ctx, p.owner, pol)
+	_, err := p.b.DeletePolicy(ctx, p.owner, pol, 0)
 	p.must(err)
 	wants("22/TCP")
 	if e := p.recorded(ajar.GuardLifted, ajar.Accepted); e.Details["ports"] != "80/TCP" || e.Name != "root" {
 		t.Errorf("%+v", e)
 	}
 	p.must(p.put(p.owner, ajar.Policy{ID: second, Unguard: ajar.Keep, Machines: []ajar.MachinePolicy{machine(v, port(22, ajar.TCP))}}, broker.PutOptions{}))
-	_, err = p.b.DeletePolicy(ctx, p.owner, second)
+	_, err = p.b.DeletePolicy(ctx, p.owner, second, 0)
 	p.must(err)
 	wants("22/TCP")
 	p.recorded(ajar.GuardKept, ajar.Accepted)
@@ -226,7 +230,7 @@ func TestHostThatJoinsLaterGetsTheGuardsOfAllPolicies(t *testing.T) {
 	p.policy(machine(v, port(22, ajar.TCP)))
 	p.must(p.put(p.owner, ajar.Policy{ID: pol + "-2", Machines: []ajar.MachinePolicy{machine(v, port(80, ajar.TCP), port(22, ajar.TCP))}}, broker.PutOptions{}))
 	p.must(p.put(p.owner, ajar.Policy{ID: pol + "-3", Machines: []ajar.MachinePolicy{machine(v, port(9, ajar.UDP))}}, broker.PutOptions{}))
-	_, err = p.b.DeletePolicy(ctx, p.owner, pol+"-3")
+	_, err = p.b.DeletePolicy(ctx, p.owner, pol+"-3", 0)
 	p.must(err)
 	_, err = p.ask(p.requester("alice"), ask(v, 22, time.Hour))
 	p.refused(ajar.Conflict, err, "none has joined")
@@ -358,7 +362,7 @@ func TestLargePolicyIsNeverStale(t *testing.T) {
 		machines[7].Ports[0].MaxDuration = time.Hour
 		p.policy(machines...)
 		may(true)
-		_, err := p.b.DeletePolicy(ctx, p.owner, pol)
+		_, err := p.b.DeletePolicy(ctx, p.owner, pol, 0)
 		p.must(err)
 		may(false)
 		p.policy(machines...)

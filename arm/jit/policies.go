@@ -85,10 +85,8 @@ func (s room) putPolicy(ctx context.Context, c *rest.Call, in policyIn) (*policy
 		return nil, err
 	}
 	put, err := s.Broker.PutPolicy(ctx, c.Who, p, o)
-	if o.IfMatch != 0 && errors.Is(err, ajar.Conflict) {
-		return nil, rest.Coded(ajar.Conflict, rest.Stale, "%s", ajar.Message(err))
-	} else if err != nil {
-		return nil, err
+	if err != nil {
+		return nil, unmatched(err)
 	}
 	c.Header["Etag"] = []string{etag(put)}
 	return s.showPolicy(put, nil, "Updating"), nil
@@ -99,11 +97,15 @@ func (s room) deletePolicy(ctx context.Context, c *rest.Call, _ rest.Nothing) (r
 	if err != nil {
 		return rest.Nothing{}, err
 	}
-	existed, err := s.Broker.DeletePolicy(ctx, c.Who, id)
+	match, err := ifMatch(c)
+	if err != nil {
+		return rest.Nothing{}, err
+	}
+	existed, err := s.Broker.DeletePolicy(ctx, c.Who, id, match)
 	if !existed {
 		c.Status = http.StatusNoContent
 	}
-	return rest.Nothing{}, err
+	return rest.Nothing{}, unmatched(err)
 }
 
 func (s room) listPolicies(ctx context.Context, c *rest.Call, _ rest.Nothing) (rest.List[*policyBody], error) {
@@ -169,15 +171,36 @@ func putOptions(c *rest.Call) (o broker.PutOptions, err error) {
 		return o, err
 	}
 	if c.Request.Header.Get("If-None-Match") == "*" {
-		o.IfMatch = -1
-	} else if m := c.Request.Header.Get("If-Match"); m != "" && m != "*" {
+		o.IfMatch = broker.IfNone
+		return o, nil
+	}
+	o.IfMatch, err = ifMatch(c)
+	return o, err
+}
+
+// ifMatch is what the call's If-Match asks of the policy.
+func ifMatch(c *rest.Call) (int64, error) {
+	switch m := c.Request.Header.Get("If-Match"); m {
+	case "":
+		return 0, nil
+	case "*":
+		return broker.IfAny, nil
+	default:
 		rev, err := strconv.ParseInt(strings.Trim(strings.TrimPrefix(m, "W/"), `"`), 10, 64)
 		if err != nil || rev < 1 {
-			return o, rest.Coded(ajar.Invalid, "InvalidIfMatch", "If-Match '%.60s' is not an ETag that this server gave out.", m)
+			return 0, rest.Coded(ajar.Invalid, "InvalidIfMatch", "If-Match '%.60s' is not an ETag that this server gave out.", m)
 		}
-		o.IfMatch = rev
+		return rev, nil
 	}
-	return o, nil
+}
+
+// unmatched gives the refusal of If-Match and If-None-Match its status; every other conflict keeps its own.
+func unmatched(err error) error {
+	var e *ajar.Error
+	if errors.As(err, &e) && e.Code == broker.Unmatched {
+		return rest.Coded(ajar.Conflict, rest.Stale, "%s", e.Msg)
+	}
+	return err
 }
 
 func etag(p *ajar.Policy) string { return `"` + strconv.FormatInt(p.Rev, 10) + `"` }

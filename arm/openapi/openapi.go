@@ -281,10 +281,11 @@ func parameters(r rest.Route) (all []docParameter) {
 		}
 		all = append(all, docParameter{Name: name, In: "query", Description: w.about, Schema: w.schema})
 	}
-	if r.Method == http.MethodPut && r.Kind == rest.Azure {
-		all = append(all,
-			docParameter{Name: "If-Match", In: "header", Description: "The ETag of the policy that is replaced; another is 412.", Schema: text("")},
-			docParameter{Name: "If-None-Match", In: "header", Description: "* = only if there is none yet.", Schema: &schema{Type: "string", Enum: []string{"*"}}})
+	if r.Kind == rest.Azure && (r.Method == http.MethodPut || r.Method == http.MethodDelete) {
+		all = append(all, docParameter{Name: "If-Match", In: "header", Description: "The ETag of the policy as it must be, or * for whatever there is; another is 412.", Schema: text("")})
+	}
+	if r.Kind == rest.Azure && r.Method == http.MethodPut {
+		all = append(all, docParameter{Name: "If-None-Match", In: "header", Description: "* = only if there is none yet.", Schema: &schema{Type: "string", Enum: []string{"*"}}})
 	}
 	return all
 }

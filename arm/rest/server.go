@@ -202,7 +202,11 @@ func (s *Server) run(c *Call, methods map[string]Route, now time.Time) (any, err
 	case methods == nil:
 		return nil, Coded(ajar.NotFound, "InvalidResourceType", "The path '%.300s' names no operation of this server.", c.Request.URL.Path)
 	case !ok:
-		c.Header["Allow"] = []string{strings.Join(allowed(methods), ", ")}
+		takes := allowed(methods)
+		if slices.Contains(takes, http.MethodGet) {
+			takes = append(takes, http.MethodHead)
+		}
+		c.Header["Allow"] = []string{strings.Join(takes, ", ")}
 		return nil, Coded(ajar.NotFound, codeMethod, "The method %.20s is not for this path; it takes %s.", method, strings.Join(allowed(methods), ", "))
 	}
 	var err error
