@@ -100,7 +100,11 @@ func (c *matrixCaller) knows(at ajar.ID) bool {
 func (c *matrixCaller) out(at ajar.ID) bool { return c.denied != "" && lies(at, c.denied) }
 
 func gives(role ajar.RoleDefinition, action ajar.Action) bool {
-	like := func(p ajar.Action) bool { return matches(strings.ToLower(string(p)), strings.ToLower(string(action))) }
+	like := func(p ajar.Action) bool {
+		pattern, text := strings.ToLower(string(p)), strings.ToLower(string(action))
+		i := strings.Index(pattern, "/*/") // which may be no segment, below a type
+		return matches(pattern, text) || i > 0 && strings.Contains(pattern[:i], "/") && matches(pattern[:i]+pattern[i+2:], text)
+	}
 	for _, p := range role.Permissions {
 		if slices.ContainsFunc(p.Actions, like) && !slices.ContainsFunc(p.NotActions, like) {
 			return true

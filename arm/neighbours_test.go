@@ -176,7 +176,7 @@ func TestNeighboursAreReadByTheirOwnRight(t *testing.T) {
 		{"Reader", labGroupOf("web1-nic"), [5]string{}},
 		{"Network Contributor", ajartest.Group, [5]string{"", "db1-nic new1-nic soon1-nic web1-nic", "db1-nsg web1-nsg", "new1-ip web1-ip", ""}},
 		{"Security Reader", ajar.ID(sub), [5]string{"", "", "", "", "db1 new1 soon1 web1"}},
-		{"Virtual Machine Administrator Login", ajartest.Group, [5]string{"", "db1-nic new1-nic soon1-nic web1-nic", "", "new1-ip web1-ip", ""}},
+		{"Virtual Machine Administrator Login", ajartest.Group, [5]string{"db1 new1 soon1 web1", "db1-nic new1-nic soon1-nic web1-nic", "", "new1-ip web1-ip", ""}},
 	} {
 		token := r.tokenFor(r.User(fmt.Sprintf("%s at %s", c.role, c.scope.Name()), ajartest.At(c.role, c.scope)))
 		for i, path := range lists {

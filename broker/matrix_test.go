@@ -99,11 +99,11 @@ var verbs = []struct {
 	{"Lease", readers + " jr ja " + security, func(m *bench) error { return first(m.b.Lease(ctx, m.who, m.lease)) }},
 	{"Leases", readers + " jr ja " + security, func(m *bench) error { return seen(m.b.Leases(ctx, m.who, broker.LeaseFilter{Scope: group})) }},
 
-	{"Target", readers + " vc jr ja", func(m *bench) error { return first(m.b.Target(ctx, m.who, m.vm)) }},
-	{"Targets", readers + " vc jr ja", func(m *bench) error { return seen(m.b.Targets(ctx, m.who, "", "", broker.Page{})) }},
+	{"Target", readers + " vc jr ja vu va", func(m *bench) error { return first(m.b.Target(ctx, m.who, m.vm)) }},
+	{"Targets", readers + " vc jr ja vu va", func(m *bench) error { return seen(m.b.Targets(ctx, m.who, "", "", broker.Page{})) }},
 	{"PutTarget", all + " vc", func(m *bench) error { return first(m.b.PutTarget(ctx, m.who, ajar.Target{ID: m.vm})) }},
 	{"DeleteTarget", all + " vc", func(m *bench) error { return first(m.b.DeleteTarget(ctx, m.who, m.vm, true)) }},
-	{"Machines", readers + " vc jr ja", func(m *bench) error { return m.machines(broker.AsMachine) }},
+	{"Machines", readers + " vc vu va jr ja", func(m *bench) error { return m.machines(broker.AsMachine) }},
 	{"Machines", readers + " vc vu va", func(m *bench) error { return m.machines(broker.AsInstance) }},
 	{"Machines", readers + " vc nc vu va", func(m *bench) error { return m.machines(broker.AsInterface) }},
 	{"Machines", readers + " vc nc", func(m *bench) error { return m.machines(broker.AsSecurityGroup) }},
@@ -140,7 +140,7 @@ var verbs = []struct {
 	}},
 	{"RemoveHost", all, func(m *bench) error { return m.b.RemoveHost(ctx, m.who, m.vm, false) }},
 	{"Hosts", readers, func(m *bench) error { return seen(m.b.Hosts(ctx, m.who, "", broker.Page{})) }},
-	{"HostsOf", readers + " vc jr ja", func(m *bench) error {
+	{"HostsOf", readers + " vc jr ja vu va", func(m *bench) error {
 		all, err := m.b.HostsOf(ctx, m.who, []ajar.ID{vm(group, "vm1")})
 		return seen(all, "", err)
 	}},

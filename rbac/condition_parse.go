@@ -206,7 +206,7 @@ func (p *conditionParser) action() (*term, error) {
 		if w.kind != 'q' || w.text == "" || len(w.text) > 256 {
 			return nil, badCondition("ActionMatches takes actions in single quotes, such as 'Microsoft.Authorization/roleAssignments/write'")
 		}
-		t.actions = append(t.actions, strings.ToLower(w.text))
+		t.actions = append(t.actions, readings(strings.ToLower(w.text))...)
 	}
 	return t, nil
 }

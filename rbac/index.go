@@ -141,9 +141,9 @@ func compile(perms []ajar.Permission) []permission {
 }
 
 func lower(actions []ajar.Action) []string {
-	out := make([]string, len(actions))
-	for i, a := range actions {
-		out[i] = strings.ToLower(string(a))
+	out := make([]string, 0, len(actions))
+	for _, a := range actions {
+		out = append(out, readings(strings.ToLower(string(a)))...)
 	}
 	return out
 }

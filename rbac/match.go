@@ -1,11 +1,36 @@
 package rbac
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// Match reports whether action is one that pattern stands for: a * is any run of characters, slashes included, and case
-// does not matter.
+// Match reports whether action is one that pattern stands for: a * is any run of characters, slashes included, or, where it
+// is a segment of its own below a type, no segment at all; and case does not matter.
 func Match(pattern, action string) bool {
-	return match(strings.ToLower(pattern), strings.ToLower(action))
+	return matchAny(readings(strings.ToLower(pattern)), strings.ToLower(action))
+}
+
+// mostReadings bounds what one pattern becomes.
+const mostReadings = 16
+
+// readings are the patterns that a pattern stands for: virtualMachines/*/read is virtualMachines/read, too. So Azure has it,
+// whose roles for logging in at machines have nothing else that shows them.
+func readings(pattern string) []string {
+	all := []string{pattern}
+	for i := 0; i < len(all) && len(all) < mostReadings; i++ {
+		for at := 0; len(all) < mostReadings; {
+			n := strings.Index(all[i][at:], "/*/")
+			if n < 0 {
+				break
+			}
+			at += n + 1
+			if less := all[i][:at] + all[i][at+len("*/"):]; strings.Contains(all[i][:at-1], "/") && !slices.Contains(all, less) {
+				all = append(all, less)
+			}
+		}
+	}
+	return all
 }
 
 // match is Match for lower-case operands. A * in action is an ordinary character, which a pattern's * alone stands for;

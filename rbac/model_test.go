@@ -63,7 +63,11 @@ func (m model) above(s ajar.ID) (out []string) {
 
 func (m model) matches(patterns []ajar.Action, a ajar.Action) bool {
 	return slices.ContainsFunc(patterns, func(p ajar.Action) bool {
-		re := strings.ReplaceAll(regexp.QuoteMeta(string(p)), `\*`, `.*`)
+		re := regexp.QuoteMeta(string(p))
+		if i := strings.Index(re, `/\*/`); i > 0 && strings.Contains(re[:i], "/") { // below a type, it may be no segment
+			re = re[:i] + `/(?:.*/)?` + re[i+len(`/\*/`):]
+		}
+		re = strings.ReplaceAll(re, `\*`, `.*`)
 		return regexp.MustCompile(`(?i)^` + re + `$`).MatchString(string(a))
 	})
 }
@@ -120,7 +124,7 @@ var (
 	genWho       = rapid.SampledFrom([]ajar.PrincipalID{alice, bob, team, night})
 	genScope     = rapid.SampledFrom([]ajar.ID{ajar.Root, corp, prod, sub1, sub2, ops, web, vm1, pol, "/subscriptions/11111111-1111-1111-1111-111111111111/RESOURCEGROUPS/ops"})
 	genAction    = rapid.SampledFrom([]ajar.Action{"a/read", "a/write", "a/b/read", "A/B/WRITE", "b/read", "b/x/action"})
-	genWild      = rapid.SampledFrom([]ajar.Action{"*", "*/read", "a/*", "a/*/read", "A/B/write", "b/read", "*/X/*", "b/*/action", "*b*"})
+	genWild      = rapid.SampledFrom([]ajar.Action{"*", "*/read", "a/*", "a/*/read", "a/b/*/read", "A/B/*/write", "A/B/write", "b/read", "*/X/*", "b/*/action", "*b*"})
 	genWilds     = rapid.SliceOfN(genWild, 0, 3)
 	genPerms     = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ajar.Permission {
 		return ajar.Permission{Actions: genWilds.Draw(t, "actions"), NotActions: genWilds.Draw(t, "not"), DataActions: genWilds.Draw(t, "data"), NotDataActions: genWilds.Draw(t, "notData")}
