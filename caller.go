@@ -82,6 +82,8 @@ type Caller struct {
 	Proof     string        // the id of the secret or certificate that the token was got with, if any
 	AuthTime  time.Time     // when they proved who they are; zero = it is not known
 	Amr       []string      // how: pwd, otp, hwk, mfa, fed …
+	Session   string        // the key of the browser's session that asks, if one does; it must be there still
+	Token     string        // the hash of the token of ours that the call came with, if it did
 }
 
 // OwnClient is the client id of this project's own programs.

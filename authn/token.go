@@ -154,7 +154,7 @@ func (a *Authn) read(ctx context.Context, hash string, now time.Time) (*known, e
 			return ajar.Errorf(ajar.Unauthenticated, "the account is disabled")
 		}
 		k.expires = t.Vouched.By(t.Expires)
-		k.caller = ajar.Caller{Principal: p.ID, Name: p.Name, Groups: t.Vouched.Groups, Until: t.Vouched.Until, App: t.Client, Proof: t.Credential, AuthTime: t.AuthTime, Amr: t.Amr}
+		k.caller = ajar.Caller{Principal: p.ID, Name: p.Name, Groups: t.Vouched.Groups, Until: t.Vouched.Until, App: t.Client, Proof: t.Credential, AuthTime: t.AuthTime, Amr: t.Amr, Token: hash}
 		k.audience = t.Audience
 		k.foreign = t.Audience != "" && (a.Tokens == nil || !a.Tokens.accepts(t.Audience))
 		return nil

@@ -40,7 +40,7 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 	t.event.Principal = id
 	if t.self(id) {
 		t.event.By = "oneself"
-		return nil
+		return t.tokenStands()
 	}
 	if err := t.need(ajar.PrincipalWrite, ajar.Root); err != nil {
 		return err
@@ -50,6 +50,19 @@ func (t *txn) mayChange(id ajar.PrincipalID) error {
 		return err
 	}
 	return t.outranks(p)
+}
+
+// tokenStands refuses whose token was ended, though some replica still remembers it: what ends all of somebody's tokens
+// would not end what is made a moment later.
+func (t *txn) tokenStands() error {
+	if t.who.Token == "" {
+		return nil
+	}
+	k, err := ajar.Get[ajar.Token](t, t.who.Token)
+	if errors.Is(err, ajar.NotFound) || (err == nil && !k.Revoked.IsZero()) {
+		return ajar.Errorf(ajar.Unauthenticated, "the token was revoked; sign in again")
+	}
+	return err
 }
 
 // mayMake refuses a way in to whoever asks with a token that an application got: it ends soon, or with its refresh

@@ -142,7 +142,23 @@ func (t *txn) begin() error {
 	if p.Disabled {
 		return ajar.Errorf(ajar.Forbidden, "%s is disabled", p.Name)
 	}
+	if err := t.signedIn(); err != nil {
+		return err
+	}
 	return t.know()
+}
+
+// signedIn refuses a browser that was signed out since its page was looked at: whoever ended its session, and perhaps all
+// that it had, does not find something new of it afterwards.
+func (t *txn) signedIn() error {
+	if t.who.Session == "" {
+		return nil
+	}
+	s, err := ajar.Get[ajar.Session](t, t.who.Session)
+	if errors.Is(err, ajar.NotFound) || (err == nil && foldID(s.Principal) != t.who.Principal) {
+		return ajar.Errorf(ajar.Forbidden, "the sign-in has ended; begin again")
+	}
+	return err
 }
 
 // know finds the rights in memory, or reads them here if this is the last try.

@@ -213,6 +213,26 @@ func TestATokenDoesNotOutliveItsSecret(t *testing.T) {
 	g.gone("the access token of the certificate", short.AccessToken)
 }
 
+// TestAnEndedTokenMakesNone, though this replica still remembers it: who changes their password is rid of whoever makes one
+// token after the other.
+func TestAnEndedTokenMakesNone(t *testing.T) {
+	g := newRig(t)
+	p := g.newPerson("alice")
+	s, err := g.Auth.SignIn(t.Context(), authn.Login{Name: "alice", Secret: personal, Via: "arm"})
+	fatal(t, err)
+	if _, err := g.made(s.Token); err != nil {
+		t.Fatal(err)
+	}
+	_, err = g.Broker.PutCredential(t.Context(), ajar.Plane, ajar.Credential{Principal: p.ID, Kind: ajar.Password, Hash: "x"})
+	fatal(t, err)
+	if _, err := g.use(s.Token); err != nil {
+		t.Fatalf("it is not remembered: %v", err)
+	}
+	if _, err := g.made(s.Token); !errors.Is(err, ajar.Unauthenticated) {
+		t.Errorf("it makes another: %v", err)
+	}
+}
+
 // TestOurProgramTakesAFreshSignIn: what it gets makes tokens that last, so a browser left alone does not give it.
 func TestOurProgramTakesAFreshSignIn(t *testing.T) {
 	g := newPages(t)

@@ -40,7 +40,8 @@ func (s *Server) visit(w http.ResponseWriter, r *http.Request) *visit {
 
 // caller is who is signed in, as the broker knows them.
 func (v *visit) caller() ajar.Caller {
-	return ajar.Caller{Principal: v.who.Principal, Name: v.who.Name, Groups: v.who.Vouched.Groups, Until: v.who.Vouched.Until, From: v.from, Via: via, Corr: v.corr}
+	return ajar.Caller{Principal: v.who.Principal, Name: v.who.Name, Groups: v.who.Vouched.Groups, Until: v.who.Vouched.Until, From: v.from, Via: via, Corr: v.corr,
+		AuthTime: v.who.AuthTime, Amr: v.who.AMR, Session: v.who.ID}
 }
 
 // login is an attempt of p's, as it is throttled and recorded.

@@ -95,6 +95,11 @@ func (h *halfway) still(tx ajar.Tx) error {
 	return err
 }
 
+// caller is who is about to be signed in, as the broker knows them.
+func (h *halfway) caller(v *visit) ajar.Caller {
+	return ajar.Caller{Principal: h.p.ID, Name: h.p.Name, From: v.from, Via: via, Corr: v.corr, Session: h.doc.Key}
+}
+
 // codeData is what the page for the second factor shows.
 type codeData struct {
 	Name     string
@@ -199,7 +204,7 @@ type passwordData struct {
 
 // mustSet exchanges a one-time password for one of the person's own.
 func (s *Server) mustSet(v *visit, h *halfway) {
-	who := ajar.Caller{Principal: h.p.ID, Name: h.p.Name, From: v.from, Via: via, Corr: v.corr}
+	who := h.caller(v)
 	if err := s.newPassword(v, who, h.doc.Key); err != nil {
 		status, text := v.trouble(err)
 		v.showMustSet(status, h, text)
@@ -258,13 +263,13 @@ func (s *Server) showEnrol(v *visit, h *halfway, status int, totp *totpData, pro
 }
 
 func (s *Server) enrolTOTP(v *visit, h *halfway) {
-	who := ajar.Caller{Principal: h.p.ID, Name: h.p.Name, From: v.from, Via: via, Corr: v.corr}
+	who := h.caller(v)
 	totp, err := s.keepTOTP(v, who, h.doc.Key)
 	s.enrolled(v, h, totp, err, "otp", ajar.TOTP)
 }
 
 func (s *Server) enrolPasskey(v *visit, h *halfway) {
-	who := ajar.Caller{Principal: h.p.ID, Name: h.p.Name, From: v.from, Via: via, Corr: v.corr}
+	who := h.caller(v)
 	err := s.keepPasskey(v, who, h.doc.Key)
 	s.enrolled(v, h, nil, err, "hwk", ajar.Passkey)
 }
