@@ -533,3 +533,30 @@ func TestAnOpeningThatCameTooLateIsWrittenAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoCameInMeanwhileIsHungUp: while a table was away that nobody owns, and also if they say nothing.
+func TestWhoCameInMeanwhileIsHungUp(t *testing.T) {
+	p := newPair(t)
+	srv := p.idler(t, ":22")
+	f := p.host.firewall(Config{OwnTable: "off"})
+	apply(t, f, ajar.Ruleset{Guard: guardOf(22)})
+	p.host.nft("flush ruleset") // and nobody watches
+	s := srv.session(t, other4, ap(host4, 22))
+	at := time.Now()
+	repaired(t, reports(t, f), "table deleted")
+	s.end(t, at)
+}
+
+// TestApplyLooksAtATableThatNobodyOwns: what somebody did there while nobody watched is undone.
+func TestApplyLooksAtATableThatNobodyOwns(t *testing.T) {
+	p := newPair(t)
+	p.host.serve("tcp", ":22")
+	f := p.host.firewall(Config{OwnTable: "off"})
+	want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, anEnd, guest4)}}
+	apply(t, f, want)
+	p.host.nft("add element inet ajar open4_32 { 10.7.0.3 . tcp . 22 }\ndelete element inet ajar open4_32 { 10.7.0.2 . tcp . 22 }")
+	p.guest.wantOpen(other4, ap(host4, 22))
+	apply(t, f, want)
+	p.guest.wantRefused(other4, ap(host4, 22))
+	p.guest.wantOpen(guest4, ap(host4, 22))
+}
