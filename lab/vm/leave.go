@@ -14,7 +14,7 @@ import (
 // found lists the machine's rules, files, units and accounts, as far as an installation could add some.
 func (p *proof) found(ctx context.Context) ([]string, error) {
 	out, err := p.m.do(ctx, `nft list ruleset
-find /etc /usr/local /usr/lib/sysusers.d /usr/lib/systemd /var/lib -xdev -not -type d -not -path '/etc/*-' -not -path '/var/lib/dpkg/*' -not -path '/var/lib/ajard*' -not -path '/var/lib/systemd/*'
+find /etc /usr/local /usr/lib/sysusers.d /usr/lib/systemd /var/lib -xdev -not -type d -not -path '/etc/*-' -not -path '/var/lib/dpkg/*' -not -path '*ajard*' -not -path '/var/lib/systemd/*'
 systemctl list-unit-files --no-legend --no-pager | grep -v ajard | awk '{print "unit", $1, $2}'
 sed 's/^/account /' /etc/passwd; sed 's/^/group /' /etc/group`)
 	return strings.Split(out, "\n"), err
