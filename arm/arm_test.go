@@ -388,7 +388,7 @@ func TestWithoutATokenNothingIsAnswered(t *testing.T) {
 		}
 		path := strings.NewReplacer("{s}", ajartest.Group.Subscription(), "{g}", "lab", "{l}", "westeurope", "{n}", "default", "{", "", "}", "").Replace(rt.Pattern)
 		a := r.do(rt.Method, path+v, "", "{}")
-		if code, _ := a.refusal(t); a.StatusCode != 401 || code != "AuthenticationFailed" || a.Header.Get("WWW-Authenticate") == "" {
+		if code, _ := a.refusal(t); a.StatusCode != 401 || code != "AuthenticationFailed" || !strings.Contains(a.Header.Get("WWW-Authenticate"), `authorization_uri="https://ajar.example.com/0f3c2b1a-7d6e-4c5b-9a80-91f2e3d4c5b6"`) {
 			t.Errorf("%s %s without a token: %d %s", rt.Method, path, a.StatusCode, a.body)
 		}
 	}

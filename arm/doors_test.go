@@ -152,10 +152,15 @@ func guids(r *rig, a answer) answer {
 	return a
 }
 
-func TestWhetherAGroupExists(t *testing.T) {
+// TestWhetherItIsThere: what the libraries ask by HEAD before they make or remove something.
+func TestWhetherItIsThere(t *testing.T) {
 	r := estate(t)
-	for path, status := range map[string]int{"/resourcegroups/edge": 204, "/resourcegroups/nowhere": 404} {
-		a := r.do(http.MethodHead, testSub+path+resourcesV, r.owner, "")
+	policy := strings.TrimPrefix(string(ajartest.PolicyID("default")), testSub)
+	for path, status := range map[string]int{
+		"/resourcegroups/edge" + resourcesV: 204, "/resourcegroups/nowhere" + resourcesV: 404, policy + v: 204, policy + "x" + v: 404,
+		strings.TrimPrefix(string(ajartest.MachineID("web1")), testSub) + computeV: 204, strings.TrimPrefix(string(ajartest.MachineID("vm0")), testSub) + computeV: 404,
+	} {
+		a := r.do(http.MethodHead, testSub+path, r.owner, "")
 		if a.StatusCode != status || a.body != "" {
 			t.Errorf("HEAD %s: %d, not %d; %q", path, a.StatusCode, status, a.body)
 		}

@@ -2,7 +2,6 @@ package places
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/arm/rest"
@@ -68,9 +67,6 @@ func (s room) getResourceGroup(ctx context.Context, c *rest.Call, _ rest.Nothing
 	g, err := s.Broker.ResourceGroup(ctx, c.Who, scope)
 	if err != nil {
 		return nil, err
-	}
-	if c.Request.Method == http.MethodHead {
-		c.Status = http.StatusNoContent // which clients ask with whether it exists
 	}
 	b := showResourceGroup(g)
 	return &b, nil

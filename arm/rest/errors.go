@@ -58,6 +58,15 @@ func Coded(kind ajar.Kind, code, format string, a ...any) error {
 	return &ajar.Error{Kind: kind, Code: code, Msg: fmt.Sprintf(format, a...)}
 }
 
+// challenge tells who has no token, as Azure does, where the tenant gives them out.
+func (s *Server) challenge() string {
+	where := `Bearer realm="ajar"`
+	if s.PublicURL != "" && s.Tenant.ID != "" {
+		where += `, authorization_uri="` + strings.TrimSuffix(s.PublicURL, "/") + "/" + s.Tenant.ID + `"`
+	}
+	return where
+}
+
 // fail answers err. What the caller may not read goes to the log under the correlation id.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, corr string, err error) {
 	if errors.Is(err, http.ErrAbortHandler) || (r.Context().Err() != nil && !errors.As(err, new(*ajar.Error))) {
@@ -86,7 +95,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, corr string, err e
 	h := w.Header()
 	switch kind {
 	case ajar.Unauthenticated:
-		h.Set("WWW-Authenticate", `Bearer realm="ajar"`)
+		h.Set("WWW-Authenticate", s.challenge())
 	case ajar.TooMany, ajar.Unavailable:
 		wait := 1
 		var t *authn.Throttled

@@ -235,7 +235,11 @@ func (s *Server) run(c *Call, methods map[string]Route, now time.Time) (any, err
 	if rt.Kind == Azure || rt.Kind == Beside {
 		s.spend(c, method, now)
 	}
-	return rt.Do.run(c.Request.Context(), c)
+	out, err := rt.Do.run(c.Request.Context(), c)
+	if c.Request.Method == http.MethodHead && (rt.Kind == Azure || rt.Kind == Beside) {
+		c.Status = http.StatusNoContent // which Azure's clients ask with whether it is there
+	}
+	return out, err
 }
 
 // PolicyVersions are the api-versions there are of just-in-time policies.
