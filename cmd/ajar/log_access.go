@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ajar-access/ajar"
 	"github.com/ajar-access/ajar/client"
 )
 
@@ -52,7 +53,7 @@ func (a *app) access(ctx context.Context, f leasesFlags, who string) error {
 		return err
 	}
 	all := []client.Lease{}
-	for l, err := range c.Leases(ctx, client.LeaseQuery{Scope: in, Since: f.period.since.t, Before: f.period.until.t, Expand: true}) {
+	for l, err := range c.Leases(ctx, client.LeaseQuery{Scope: in, Since: f.period.since.t, Before: f.period.until.t, Expand: most == 0}) {
 		if err != nil {
 			return err
 		}
@@ -65,6 +66,11 @@ func (a *app) access(ctx context.Context, f leasesFlags, who string) error {
 	if more {
 		all = all[len(all)-most:]
 	}
+	if most > 0 { // few: who approved them is asked of these alone
+		if err := addRequests(ctx, c, all); err != nil {
+			return err
+		}
+	}
 	heads := []string{"WHO", "TARGET", "PORT", "FROM", "OPENED", "UNTIL", "STATE", "APPROVED BY", "REASON"}
 	if a.csv() {
 		heads = append(heads, "ASKED FROM", "GRANTED", "GRANTED UNTIL", "POLICY", "REQUEST", "LEASE")
@@ -72,6 +78,24 @@ func (a *app) access(ctx context.Context, f leasesFlags, who string) error {
 	err = list(a, all, "nobody had access that you may see", heads, a.accessRow)
 	a.cutOff(more, most)
 	return err
+}
+
+// addRequests adds to leases why they were asked for and who approved. Who may not read a request goes without.
+func addRequests(ctx context.Context, c *client.Client, leases []client.Lease) error {
+	known := map[ajar.RequestID]client.Request{}
+	for i := range leases {
+		l := &leases[i]
+		r, ok := known[l.Request]
+		if !ok {
+			var err error
+			if r, err = c.Request(ctx, l.Request); err != nil && ajar.KindOf(err) != ajar.NotFound && ajar.KindOf(err) != ajar.Forbidden {
+				return err
+			}
+			known[l.Request] = r
+		}
+		l.Justification, l.From, l.Approvals = r.Justification, r.From, r.Approvals
+	}
+	return nil
 }
 
 func (a *app) accessRow(l client.Lease) []string {

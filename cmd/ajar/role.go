@@ -42,7 +42,11 @@ func roleListCmd(a *app) *cobra.Command {
 				if r.BuiltIn {
 					kind = "built-in"
 				}
-				return []string{r.Name, string(r.ID), kind, clip(r.Description)}
+				about := r.Description
+				if !a.csv() {
+					about = clip(about)
+				}
+				return []string{r.Name, string(r.ID), kind, about}
 			})
 		}
 		in, err := scopeOf(ctx, c, scope)
