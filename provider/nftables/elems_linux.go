@@ -209,8 +209,12 @@ type edit struct {
 // less than one for no end at all.
 const soonest = 12 * time.Millisecond
 
-// near is how many milliseconds a listed end may be early for it to be the one that was meant.
-const near = 40
+// near is how many milliseconds a listed end may be early for it to be the one that was meant; nearer, where an opening that
+// was found is left as it is, so that it still counts as meant when it is looked at again.
+const (
+	near   = 40
+	nearer = 30
+)
 
 // edits compares touched places with the kernel.
 func (k *book) edits(now int64, touched map[place]struct{}) []edit {
@@ -228,7 +232,7 @@ func (k *book) edits(now int64, touched map[place]struct{}) []edit {
 		if end < now+soonest.Milliseconds() {
 			end = 0
 		}
-		if e.about && e.wrote <= end+5 && e.wrote >= end-near {
+		if e.about && e.wrote <= end+5 && e.wrote >= end-nearer {
 			e.wrote = end // what is meant is there
 		}
 		e.about = false
