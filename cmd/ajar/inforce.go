@@ -33,6 +33,7 @@ type reached struct {
 	Target ajar.ID   `json:"target"`
 	State  string    `json:"state"` // inForce, pending, unreachable, notJoined or unknown
 	Since  time.Time `json:"since,omitzero"`
+	Why    string    `json:"trouble,omitempty"` // why it is pending
 }
 
 func reachedOf(f client.InForce) reached {
@@ -44,7 +45,7 @@ func reachedOf(f client.InForce) reached {
 	case f.Host == nil:
 		return reached{Target: f.Target, State: "unknown"}
 	case f.Host.Connected:
-		return reached{Target: f.Target, State: "pending"}
+		return reached{Target: f.Target, State: "pending", Why: f.Host.Trouble}
 	}
 	return reached{Target: f.Target, State: "unreachable", Since: f.Host.Since}
 }
@@ -61,6 +62,12 @@ func (a *app) awaitGuards(ctx context.Context, c *client.Client, targets, changi
 	waiting, cancel := context.WithTimeout(ctx, g.timeout.d)
 	defer cancel()
 	began, have := a.now(), 0
+	if terminal(a.err) {
+		patience := time.AfterFunc(2*time.Second, func() {
+			a.say("  waiting for hosts that have not answered yet, for %s at most …", short(g.timeout.d))
+		})
+		defer patience.Stop()
+	}
 	all, err := c.AwaitInForce(waiting, targets, func(f client.InForce) {
 		have++
 		switch {
@@ -119,6 +126,9 @@ func (a *app) unreached(states []reached, waited time.Duration) error {
 		name := r.Target.Name()
 		if r.State == "unreachable" && !r.Since.IsZero() {
 			name += " (since " + a.clock(r.Since) + ", " + relative(r.Since.Sub(a.now())) + ")"
+		}
+		if r.State == "pending" && r.Why != "" {
+			name += " (" + plain(r.Why) + ")"
 		}
 		by[r.State] = append(by[r.State], name)
 	}
