@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// throttle slows guessing down without letting anybody lock out somebody else. Three buckets of failed attempts:
+// throttle slows guessing down without letting anybody lock out somebody else. Four buckets of failed attempts:
 //
 //	pair     this name from this address
 //	address  any name from this address; does not bind a name that signed in from there before
+//	network  the same for the IPv6 network of a whole site, which has 65,536 addresses in the sense above
 //	account  this name from anywhere; binds neither an address it signed in from before nor the first attempts of an
 //	         address that is new to the name
 //
@@ -44,6 +45,7 @@ type rate struct {
 var (
 	pairRate    = rate{6, 30 * time.Second}
 	addressRate = rate{20, 6 * time.Second}
+	networkRate = rate{60, 3 * time.Second}
 	accountRate = rate{50, 30 * time.Second}
 )
 
@@ -64,6 +66,7 @@ type attempt struct {
 	t                   *throttle
 	light               bool
 	pair, addr, account string
+	network             string // "" where the address has none
 	taken               []taken
 	now                 time.Time
 	tally               func([]taken) // tells other replicas of a wrong one; nil = there are none
@@ -97,6 +100,16 @@ func addressKey(a netip.Addr) string {
 	return a.String()
 }
 
+// networkKey is the bucket of the site that a belongs to: its /48 (RFC 6177, section 2), "" for IPv4. It begins as accounts' do,
+// since it, too, has to hold while somebody floods the throttle with addresses.
+func networkKey(a netip.Addr) string {
+	if !a.Is6() {
+		return ""
+	}
+	p, _ := a.WithZone("").Prefix(48)
+	return "n6 " + p.String()
+}
+
 // begin takes one from each bucket that binds, or answers how long to wait. before says that the store knows of a log-in
 // of name from there.
 func (t *throttle) begin(ctx context.Context, name string, from netip.Addr, before, light bool, now time.Time) (*attempt, refusal) {
@@ -104,7 +117,7 @@ func (t *throttle) begin(ctx context.Context, name string, from netip.Addr, befo
 	if len(name) > 256 {
 		name = name[:256]
 	}
-	a := &attempt{t: t, light: light, addr: "a " + addressKey(from), account: "n " + name, now: now}
+	a := &attempt{t: t, light: light, addr: "a " + addressKey(from), network: networkKey(from), account: "n " + name, now: now}
 	a.pair = "p " + addressKey(from) + " " + name
 	return t.enter(ctx, a, func() (binding, counted []taken) {
 		pair, addr, account := t.of(a.pair, pairRate, now), t.of(a.addr, addressRate, now), t.of(a.account, accountRate, now)
@@ -112,7 +125,7 @@ func (t *throttle) begin(ctx context.Context, name string, from netip.Addr, befo
 		if before || now.Sub(t.known[a.pair]) < rememberGood {
 			return binding, nil
 		}
-		binding = append(binding, addr)
+		binding = t.around(a, append(binding, addr))
 		if pairRate.burst-pair.left >= freeForNew {
 			return append(binding, account), nil
 		}
@@ -123,14 +136,22 @@ func (t *throttle) begin(ctx context.Context, name string, from netip.Addr, befo
 // second is begin for codes of a second factor.
 func (t *throttle) second(ctx context.Context, id string, from netip.Addr, before bool, now time.Time) (*attempt, refusal) {
 	key := addressKey(from)
-	a := &attempt{t: t, addr: "a " + key, account: "n2 " + id, pair: "2 " + key + " " + id, now: now}
+	a := &attempt{t: t, addr: "a " + key, network: networkKey(from), account: "n2 " + id, pair: "2 " + key + " " + id, now: now}
 	return t.enter(ctx, a, func() (binding, counted []taken) {
 		binding = []taken{t.of(a.pair, secondPair, now)}
 		if !before {
-			binding = append(binding, t.of(a.addr, addressRate, now), t.of(a.account, secondAccount, now))
+			binding = t.around(a, append(binding, t.of(a.addr, addressRate, now), t.of(a.account, secondAccount, now)))
 		}
 		return binding, nil
 	})
+}
+
+// around adds the bucket of the network that a comes from.
+func (t *throttle) around(a *attempt, binding []taken) []taken {
+	if a.network == "" {
+		return binding
+	}
+	return append(binding, t.of(a.network, networkRate, a.now))
 }
 
 // enter lets a through if each bucket that binds has one left. If none has but for attempts that are under way, which may
@@ -184,10 +205,13 @@ func (t *throttle) judge(a *attempt, binding []taken) (wait time.Duration, perha
 }
 
 func (t *throttle) refuse(a *attempt, wait time.Duration) refusal {
-	r, addr := refusal{wait: wait}, t.bucket(a.addr, addressRate, a.now)
-	if addr.muted++; a.now.Sub(addr.told) >= tellEvery {
-		r.tell, r.muted = true, addr.muted-1
-		addr.told, addr.muted = a.now, 0
+	r, from := refusal{wait: wait}, t.bucket(a.addr, addressRate, a.now)
+	if a.network != "" {
+		from = t.bucket(a.network, networkRate, a.now) // else each of its addresses would write a line of its own
+	}
+	if from.muted++; a.now.Sub(from.told) >= tellEvery {
+		r.tell, r.muted = true, from.muted-1
+		from.told, from.muted = a.now, 0
 	}
 	return r
 }

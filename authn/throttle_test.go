@@ -113,6 +113,33 @@ func TestAddressesOfOneCustomerAreOne(t *testing.T) {
 	}
 }
 
+// Whoever has a site's IPv6 network has 65,536 addresses in the throttle's sense. They are worth some more guesses than one,
+// not 65,536 times as many, and do not fill the log.
+func TestASitesAddressesAreNotManyGuessers(t *testing.T) {
+	d := newDoor(t)
+	d.person("alice", secret)
+	looked := func(from func(int) string) (n int) {
+		for i := range 400 {
+			before := d.Hasher.work.Load()
+			if _, err := d.try("alice", "a wrong password", from(i)); err == nil {
+				t.Fatal("a guess was right")
+			}
+			if d.Hasher.work.Load() > before {
+				n++
+			}
+		}
+		return n
+	}
+	if n := looked(func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i) }); n < int(addressRate.burst) || n > int(networkRate.burst) {
+		t.Errorf("%d of 400 guesses from one site were looked at", n)
+	}
+	if _, refused := d.signIns(); len(refused) > int(networkRate.burst)+2 {
+		t.Errorf("%d refusals filled the log", len(refused))
+	}
+	d.mustLogin("alice", secret, "2001:db8:2::1") // another site
+	d.mustLogin("alice", secret, "192.0.2.1")
+}
+
 func TestThrottleDoesNotGrow(t *testing.T) {
 	th, now := newThrottle(), time.Now()
 	for i := range 3 * maxBuckets {
