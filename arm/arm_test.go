@@ -246,17 +246,10 @@ func TestHistorySaysWhyItEnded(t *testing.T) {
 	}
 }
 
-// intoShown reads a body whose times are Azure's.
+// intoShown reads a policy.
 func (a answer) intoShown(t testing.TB, b *policyBody) {
 	t.Helper()
 	a.into(t, b)
-}
-
-// UnmarshalJSON lets tests read back what the surface wrote.
-func (t *stamp) UnmarshalJSON(b []byte) error {
-	at, err := time.Parse(`"`+stampForm+`"`, string(b))
-	*t = stamp(at)
-	return err
 }
 
 func TestHeaders(t *testing.T) {

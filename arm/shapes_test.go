@@ -202,10 +202,8 @@ type whatIfBody struct {
 	Leases []leaseBody  `json:"leases"`
 }
 
-// stampForm is how Azure writes times, and stamp reads one.
+// stampForm is how Azure writes times.
 const stampForm = "2006-01-02T15:04:05.0000000Z"
-
-type stamp time.Time
 
 // formatSkip is a skip token that says where to go on.
 func formatSkip(cursor string) string {
