@@ -8,12 +8,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"github.com/ajar-access/ajar/arm/rest"
 	"html/template"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ajar-access/ajar/arm/rest"
 )
 
 // The page at /docs is the document of /openapi.json for people: one file, without scripts and without anything from

@@ -3,7 +3,7 @@ package openapi
 import (
 	"context"
 	"encoding/json"
-	"github.com/ajar-access/ajar/arm/rest"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/ajar-access/ajar/arm/rest"
 )
 
 // Routes are the description, and the page of it.
@@ -124,7 +126,10 @@ type described struct {
 func (s *describer) description() (*described, error) {
 	d := &s.told
 	d.once.Do(func() {
-		d.doc = s.describe()
+		if d.doc = s.describe(); len(d.doc.made.faults) > 0 {
+			d.err = fmt.Errorf("a wire type cannot be described: %s", strings.Join(d.doc.made.faults, "; "))
+			return
+		}
 		if d.json, d.err = json.Marshal(d.doc); d.err == nil {
 			d.page, d.csp, d.err = page(d.doc)
 		}

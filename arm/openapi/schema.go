@@ -39,7 +39,7 @@ type schema struct {
 type schemas struct {
 	components map[string]*schema
 	names      map[string]reflect.Type // by component, so that two types never share one
-	faults     []string                // what could not be described; a test holds it empty
+	faults     []string                // what could not be described; then there is no document
 }
 
 func text(description string) *schema { return &schema{Type: "string", Description: description} }

@@ -1,10 +1,11 @@
 package openapi
 
 import (
-	"github.com/ajar-access/ajar/arm/rest"
 	"net/http"
 	"strings"
 	"unicode"
+
+	"github.com/ajar-access/ajar/arm/rest"
 )
 
 // What the table of routes does not say: names of parameters and operations, groups, and answers beside the usual one.

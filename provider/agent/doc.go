@@ -25,9 +25,9 @@
 //	go hub.Serve(ctx, listener)                       // a plain TCP listener; the Hub speaks TLS itself
 //
 // Required are Clock, Server, CA, Identify, Join and Renew. As an ajar.Enforcer the Hub is also Changer, Previewer and
-// Reporter. Besides, Hub.Cut(ep) ends a host's connection at once (after a revocation), Hub.Remove(ctx, ep, lift) gives
-// a host its final order, Hub.Connected(ep) and Hub.Refused(ctx, ep) tell of a host, and Hub.Tell(ep) sends changed
-// Settings. What Identify answers is kept to: Forbidden means that the identity is revoked, and makes the host close
+// Reporter; a host is told changed Settings with the next pass. Besides, Hub.Cut(ep) ends a host's connection at once
+// (after a revocation), Hub.Remove(ctx, ep, lift) gives a host its final order, and Hub.Connected(ep) and
+// Hub.Refused(ctx, ep) tell of a host. What Identify answers is kept to: Forbidden means that the identity is revoked, and makes the host close
 // what the plane opened and keep its guard (or lift it, if the error's Code is LiftGuard); any other error only makes it
 // try again later.
 //

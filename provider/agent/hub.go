@@ -240,15 +240,6 @@ func (h *Hub) Cut(ep ajar.EndpointID) {
 	}
 }
 
-// Tell sends ep's host its settings again.
-func (h *Hub) Tell(ctx context.Context, ep ajar.EndpointID) error {
-	p, err := h.peer(ep)
-	if err != nil {
-		return err
-	}
-	return p.tellSettings(ctx, ajar.Endpoint{ID: ep})
-}
-
 // tellSettings sends the host its settings if they are not what it was told last.
 func (p *peer) tellSettings(ctx context.Context, ep ajar.Endpoint) error {
 	s, err := p.hub.settings(ctx, ep)
