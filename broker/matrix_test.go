@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -84,6 +85,10 @@ var verbs = []struct {
 	{"DeletePolicy", all, func(m *bench) error { return first(m.b.DeletePolicy(ctx, m.who, pol, 0)) }},
 	{"Initiate", all + " jr", func(m *bench) error { return first(m.ask(m.who, ask(m.vm, 22, time.Hour))) }},
 	{"Request", readers + " jr ja " + security, func(m *bench) error { return first(m.b.Request(ctx, m.who, m.theirs)) }},
+	{"RequestsByID", readers + " jr ja " + security, func(m *bench) error {
+		found, err := m.b.RequestsByID(ctx, m.who, []ajar.RequestID{m.theirs, m.theirs, "nosuch"})
+		return seen(slices.Collect(maps.Values(found)), "", err)
+	}},
 	{"Requests", everybody, func(m *bench) error {
 		return seen(m.b.Requests(ctx, m.who, broker.RequestFilter{Requester: m.who.Principal}))
 	}},

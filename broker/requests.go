@@ -88,6 +88,29 @@ func (b *Broker) Request(ctx context.Context, who ajar.Caller, id ajar.RequestID
 	return out, err
 }
 
+// RequestsByID reads several requests at one moment, without their leases: those that there are and that the caller may read.
+func (b *Broker) RequestsByID(ctx context.Context, who ajar.Caller, ids []ajar.RequestID) (found map[ajar.RequestID]*ajar.Request, err error) {
+	err = b.view(ctx, who, func(t *txn) error {
+		found = make(map[ajar.RequestID]*ajar.Request, len(ids))
+		for _, id := range ids {
+			if found[id] != nil {
+				continue
+			}
+			r, err := t.request(id)
+			if errors.Is(err, ajar.NotFound) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if t.maySee(r.Requester, r.Policy) {
+				found[id] = r
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
 // Requests lists the requests that the caller may read, newest first below each scope: where all may be read that is the
 // one asked for; otherwise the caller's own come first, and then each scope that is open to them.
 func (b *Broker) Requests(ctx context.Context, who ajar.Caller, f RequestFilter) (out []*Outcome, next string, err error) {

@@ -2,7 +2,6 @@ package jit
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -173,23 +172,20 @@ func (s room) listLeases(ctx context.Context, c *rest.Call, _ rest.Nothing) (l r
 
 // addRequests adds to leases why they were asked for, and who approved. Who may not read a request goes without.
 func (s room) addRequests(ctx context.Context, c *rest.Call, leases []leaseBody) error {
-	seen := map[ajar.RequestID]*outcomeBody{}
+	ids := make([]ajar.RequestID, 0, len(leases))
+	for _, b := range leases {
+		ids = append(ids, b.Request)
+	}
+	found, err := s.Broker.RequestsByID(ctx, c.Who, ids)
+	if err != nil {
+		return err
+	}
+	now := s.Clock()
 	for i := range leases {
 		b := &leases[i]
-		r, ok := seen[b.Request]
-		if !ok {
-			o, err := s.Broker.Request(ctx, c.Who, b.Request)
-			switch {
-			case err == nil:
-				shown := showOutcome(o, s.Clock())
-				r = &shown
-			case !errors.Is(err, ajar.NotFound) && !errors.Is(err, ajar.Forbidden):
-				return err
-			}
-			seen[b.Request] = r
-		}
-		if r != nil {
-			b.Justification, b.From, b.Approvals = r.Justification, r.From, r.Approvals
+		if r := found[b.Request]; r != nil {
+			shown := showOutcome(&broker.Outcome{Request: r}, now)
+			b.Justification, b.From, b.Approvals = shown.Justification, shown.From, shown.Approvals
 		}
 	}
 	return nil
