@@ -207,6 +207,8 @@ func (p *parser) comparison(name string) (*Expr, error) {
 		return nil, Bad("it ends where eq or ne, or ( is expected")
 	case strings.ContainsAny(op, "(),'"):
 		return nil, Bad("'" + op + "' stands where eq or ne is expected")
+	case p.is(And), p.is(Or), p.is(Not):
+		return nil, Bad("'" + Short(name) + "' is compared with nothing: '" + op + "' stands where eq or ne is expected")
 	}
 	p.take(op)
 	if p.is(And) || p.is(Or) {

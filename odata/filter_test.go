@@ -84,6 +84,9 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		"startswith(name 'x')":     "comma",
 		"startswith(name, 'x'":     "comma",
 		"at ge now()":              "parentheses",
+		"a eq 1 and b and 'x'":     "'b' is compared with nothing",
+		"b OR 'x'":                 "'OR' stands where eq or ne is expected",
+		"b not 'x'":                "'b' is compared with nothing",
 		"name , 'x'":               "',' stands where",
 		"\xff\x00 eq 1 \xff":       "\uFFFD",
 		strings.Repeat("x", 2001):  "longer than 2000",
@@ -100,7 +103,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 // FuzzParse: whatever the text, it is read or refused in words, and what is read means the same when it is written with
 // all its parentheses.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"", "name eq 'x'", "not (a eq 1)", "startswith(tagName,'x') and tagValue ne 'it''s'", "((((", "'", "datetime'", "a eq b,c or d() and e gt\x00"} {
+	for _, s := range []string{"", "name eq 'x'", "not (a eq 1)", "startswith(tagName,'x') and tagValue ne 'it''s'", "((((", "'", "datetime'", "a eq b,c or d() and e gt\x00", "h(e,'') and u and "} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
