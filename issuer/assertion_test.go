@@ -227,7 +227,7 @@ func FuzzAssertion(f *testing.F) {
 
 // FuzzParameters: scopes, redirects, forms, user codes and refresh tokens are read without a panic, and only to what was meant.
 func FuzzParameters(f *testing.F) {
-	for _, s := range []string{resource + " openid", "http://localhost:8400/", "a=b&a=c", "BCDF-GHJK", random(refreshPrefix, 48), "http://[::1]:1", "http://localhost:1@evil"} {
+	for _, s := range []string{resource + " openid", "http://localhost:8400/", "a=b&a=c", "BCDF-GHJK", random(refreshPrefix, 48), random(refreshPrefix, 48) + "\r", "http://[::1]:1", "http://localhost:1@evil"} {
 		f.Add(s)
 	}
 	g := newRig(f)

@@ -17,7 +17,7 @@ const familyBytes = 16
 // readRefresh takes a refresh token apart: the key of its family, and the hash that tells the one that is good.
 func readRefresh(text string) (key, secret string, ok bool) {
 	body, ok := strings.CutPrefix(text, refreshPrefix)
-	if !ok {
+	if !ok || len(body) != base64.RawURLEncoding.EncodedLen(familyBytes+32) { // the decoder passes over line breaks
 		return "", "", false
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(body)
