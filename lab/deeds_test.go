@@ -336,7 +336,7 @@ func glassOf(name string, v victim) deed {
 // upgradeOf puts another binary in the place of the running one, and asks the running one to end.
 func upgradeOf(name string, v victim, binary string) deed {
 	return deed{
-		name: name, victim: v,
+		name: name, victim: v, mayHaveNone: v == theAgent, // it has nothing to do before it ends
 		prepare: func(ctx context.Context, y *yard) error { return y.opened(ctx, secondPort, time.Minute) },
 		act: func(ctx context.Context, y *yard) error {
 			path := filepath.Join(y.o.Bin, binary)

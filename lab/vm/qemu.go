@@ -62,7 +62,7 @@ func (m *machine) start(ctx context.Context) error {
 		"-nodefaults", "-display", "none", "-machine", "q35,sata=off,accel=" + accel, "-m", "1024", "-smp", "1",
 		"-global", "ICH9-LPC.disable_s3=0", "-rtc", "base=utc,clock=host", "-action", "reboot=shutdown",
 		"-kernel", filepath.Join(m.image, "vmlinuz"), "-initrd", filepath.Join(m.image, "initrd"),
-		"-append", "root=/dev/vda ro console=ttyS0 net.ifnames=0 loglevel=5 mitigations=off audit=0 systemd.mask=e2scrub_reap.service",
+		"-append", "root=/dev/vda ro console=ttyS0 net.ifnames=0 loglevel=5 mitigations=off audit=0 no_timer_check systemd.mask=e2scrub_reap.service",
 		"-drive", "file=" + m.disk() + ",format=qcow2,if=virtio",
 		"-drive", "file=" + m.payload + ",format=raw,if=virtio,readonly=on",
 		"-netdev", "tap,id=net,ifname=" + iface + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=net,mac=" + mac,
