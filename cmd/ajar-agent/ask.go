@@ -25,12 +25,12 @@ import (
 // errNoAgent says that no agent runs on this state directory.
 var errNoAgent = errors.New("no agent runs")
 
-// comesToDoor is how long an agent that starts is waited for: it is at work, and not at its door yet.
-const comesToDoor = 10 * time.Second
+// doorPatience is how long an agent that starts is waited for: it is at work, and not at its door yet.
+const doorPatience = 10 * time.Second
 
 // ask puts a question to the running agent.
 func (a *app) ask(ctx context.Context, q agent.ControlAsk) (answer agent.ControlAnswer, err error) {
-	for limit := time.Now().Add(comesToDoor); ; {
+	for limit := time.Now().Add(doorPatience); ; {
 		answer, err = a.askOnce(ctx, q)
 		if !errors.Is(err, errNoAgent) || !a.atWork() || time.Now().After(limit) {
 			return answer, err

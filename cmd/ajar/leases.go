@@ -41,19 +41,23 @@ func leasesCmd(a *app) *cobra.Command {
 	return withCSV(c)
 }
 
+// selected is what a list of leases needs before it begins: a client, the scope, and how many.
+func (a *app) selected(ctx context.Context, f leasesFlags) (c *client.Client, in ajar.ID, most int, err error) {
+	if most, err = f.limit.most(a); err != nil {
+		return nil, "", 0, err
+	}
+	if err = f.period.check(); err != nil {
+		return nil, "", 0, err
+	}
+	if c, _, err = a.client(); err != nil {
+		return nil, "", 0, err
+	}
+	in, err = scopeOf(ctx, c, f.scope)
+	return c, in, most, err
+}
+
 func (a *app) leases(ctx context.Context, f leasesFlags) error {
-	most, err := f.limit.most(a)
-	if err == nil {
-		err = f.period.check()
-	}
-	if err != nil {
-		return err
-	}
-	c, _, err := a.client()
-	if err != nil {
-		return err
-	}
-	in, err := scopeOf(ctx, c, f.scope)
+	c, in, most, err := a.selected(ctx, f)
 	if err != nil {
 		return err
 	}

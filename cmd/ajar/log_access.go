@@ -34,18 +34,7 @@ written, with whole IDs and times in UTC.`
 }
 
 func (a *app) access(ctx context.Context, f leasesFlags, who string) error {
-	most, err := f.limit.most(a)
-	if err == nil {
-		err = f.period.check()
-	}
-	if err != nil {
-		return err
-	}
-	c, _, err := a.client()
-	if err != nil {
-		return err
-	}
-	in, err := scopeOf(ctx, c, f.scope)
+	c, in, most, err := a.selected(ctx, f)
 	if err != nil {
 		return err
 	}
