@@ -123,7 +123,7 @@ func corrOf(r *http.Request) string {
 			return id.String()
 		}
 	}
-	id := uuid.NewString()
+	id := uuid.Must(uuid.NewV7()).String()
 	r.Header.Set("Client-Request-Id", id)
 	return id
 }

@@ -16,6 +16,10 @@ type batch struct {
 	writer    *writer
 	store     *Store
 	updates   []*update
+	ahead     bool // it may run before its turn, on what those before it leave
+	assumed   bool // it has, and nobody has looked yet whether that is so
+	turn      bool // it is its turn: see writer.turn
+	handed    bool // the lead was handed on
 	sure      bool // a guess was wrong: nothing may be answered before it is known
 	touched   bool // the database was written to
 	finished  bool
@@ -27,9 +31,13 @@ type batch struct {
 	counters counters  // as they are with what was accepted
 	before   counters  // as the database has them
 	events   []logged  // of the accepted Updates
+	sealed   []sealing // the same
 	accepted []*update // that a failing COMMIT takes with it
 	readers  []*update // that wrote nothing, and may have read what those did
 }
+
+// sealing is what an Update has done in the database when its batch is sealed. It can no longer be refused then.
+type sealing func(context.Context, conn) error
 
 // counters is the one row that every write transaction reads first and most write last.
 type counters struct {
@@ -49,9 +57,9 @@ func (b *batch) runTogether() (fault error) {
 	return b.transact(func(ctx context.Context) error {
 		for i := 0; ; i++ {
 			if i == len(b.updates) {
-				u := b.more()
+				u, err := b.more(ctx)
 				if u == nil {
-					return nil
+					return err
 				}
 				b.updates = append(b.updates, u)
 			}
@@ -62,12 +70,25 @@ func (b *batch) runTogether() (fault error) {
 	})
 }
 
-// more takes another Update in, unless there are enough.
-func (b *batch) more() *update {
-	if len(b.updates) >= b.writer.max {
-		return nil
+// more takes another Update in, unless there are enough. A batch that runs ahead goes on taking them in until it is its
+// turn.
+func (b *batch) more(ctx context.Context) (*update, error) {
+	w := b.writer
+	for len(b.updates) < w.max {
+		if u := w.next(); u != nil {
+			return u, nil
+		}
+		if b.turn || !b.assumed {
+			return nil, nil
+		}
+		select {
+		case <-w.arrived:
+		case w.turn <- struct{}{}:
+			b.turn = true
+			return nil, b.begin(ctx)
+		}
 	}
-	return b.writer.next()
+	return nil, nil
 }
 
 func (b *batch) runOne() (fault error) {
@@ -77,31 +98,22 @@ func (b *batch) runOne() (fault error) {
 // transact runs the Updates in a transaction and commits it. A fault means that nothing was committed and that no
 // Update has its answer.
 func (b *batch) transact(updates func(context.Context) error) (fault error) {
-	ctx, cancel := context.WithTimeout(context.Background(), commitPatience)
-	defer cancel()
-	if b.c, fault = b.store.db.writer(ctx); fault != nil {
-		return fault
+	ctx := context.Background()
+	if !b.ahead { // one that is may wait for others, and for nothing that does not answer
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, commitPatience)
+		defer cancel()
 	}
-	b.c.careful(b.sure)
 	b.accepts = newLayer()
-	defer func() {
-		if !b.committed && (b.touched || fault != nil) {
-			b.memory().clear() // some of it may never have come about
-		}
-		if b.begun {
-			b.abandon(ctx)
-		}
-		if !b.committed {
-			for _, u := range slices.Backward(b.accepted) {
-				putBack(u.moved)
-			}
-		}
-	}()
+	defer func() { b.end(ctx, fault) }()
 	if fault = updates(ctx); fault != nil {
 		return fault
 	}
-	if len(b.accepted) == 0 {
-		return nil // there is nothing to commit
+	if fault = b.settled(ctx); fault != nil || len(b.accepted) == 0 {
+		return fault // or there is nothing to commit
+	}
+	if b.ahead {
+		b.handOn()
 	}
 	if fault = b.seal(ctx); fault != nil {
 		return fault
@@ -125,14 +137,50 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 	}
 	b.committed = true
 	b.writer.failed.Store(false)
+	b.writer.head = b.counters.head
 	if n := b.counters; len(b.events) > 0 {
 		b.writer.acked.Store(&n)
 	}
-	b.memory().absorb(b.accepts, b.counters)
+	if !b.handed {
+		b.memory().absorb(b.accepts, b.counters)
+	}
 	if b.counters.indexed < b.counters.pos {
 		b.store.index.wake()
 	}
 	return nil
+}
+
+// end leaves nothing behind of what did not come about, and gives the turn back.
+func (b *batch) end(ctx context.Context, fault error) {
+	if !b.committed && (b.touched || fault != nil) {
+		if b.handed {
+			b.writer.lost = true // what is remembered belongs to whoever leads now
+		} else {
+			b.memory().clear() // some of it may never have come about
+		}
+	}
+	if b.begun {
+		b.abandon(ctx)
+	}
+	if !b.committed {
+		for _, u := range slices.Backward(b.accepted) {
+			putBack(u.moved)
+		}
+	}
+	if b.turn {
+		b.turn = false
+		<-b.writer.turn
+	}
+}
+
+// handOn hands the lead on: whoever leads next finds in memory what this batch is about to commit, and waits for its turn
+// before it relies on it.
+func (b *batch) handOn() {
+	n := b.counters
+	n.pos += int64(len(b.events))
+	b.memory().absorb(b.accepts, n)
+	b.handed = true
+	b.writer.handOn()
 }
 
 func (b *batch) memory() *memory { return b.writer.memory }
@@ -144,12 +192,28 @@ func (b *batch) abandon(ctx context.Context) {
 	}
 }
 
-// begin starts the transaction when the first Update needs it, and again after one that had to be undone entirely, with
-// which nobody's can have gone.
-func (b *batch) begin(ctx context.Context) error {
+// errStale says that a batch ran ahead on what was not so.
+var errStale = errors.New("what the batch before was to leave did not come about, or another process has written")
+
+// begin starts the transaction when it is the batch's turn and the first Update needs it, and again after one that had to
+// be undone entirely, with which nobody's can have gone.
+func (b *batch) begin(ctx context.Context) (err error) {
 	if b.begun {
 		return nil
 	}
+	w := b.writer
+	if !b.turn {
+		w.turn <- struct{}{}
+		b.turn = true
+	}
+	if w.lost {
+		w.lost = false
+		b.memory().clear()
+	}
+	if b.c, err = b.store.db.writer(ctx); err != nil {
+		return err
+	}
+	b.c.careful(b.sure)
 	if err := b.c.begin(ctx, true); err != nil {
 		return err
 	}
@@ -158,8 +222,25 @@ func (b *batch) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	as := b.memory().meet(c, w.head)
+	w.head = c.head
+	if b.assumed {
+		b.assumed = false
+		if !as {
+			return errStale
+		}
+		b.before, b.counters.head = c, c.head
+		return nil
+	}
 	b.before, b.counters = c, c
-	b.memory().meet(c)
+	return nil
+}
+
+// settled makes sure that what ran ahead may be committed, or answered.
+func (b *batch) settled(ctx context.Context) error {
+	if b.assumed {
+		return b.begin(ctx)
+	}
 	return nil
 }
 
@@ -175,6 +256,19 @@ func readCounters(ctx context.Context, c conn) (n counters, err error) {
 	return n, err
 }
 
+// prepare has an Update find what was committed before it, or is about to be.
+func (b *batch) prepare(ctx context.Context) error {
+	m := b.memory()
+	switch {
+	case b.assumed:
+		return nil
+	case !b.ahead || b.turn || !m.known:
+		return b.begin(ctx)
+	}
+	b.assumed, b.before, b.counters = true, m.at, m.at
+	return nil
+}
+
 // run runs one Update. What it wrote stays if it agrees, and goes alone if it does not.
 func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	u.err = nil
@@ -182,7 +276,7 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 		u.err = fmt.Errorf("wait for the database: %w", context.Cause(u.ctx))
 		return nil
 	}
-	if err := b.begin(ctx); err != nil {
+	if err := b.prepare(ctx); err != nil {
 		return err
 	}
 	t := &tx{ctx: ctx, caller: u.ctx, c: b.c, store: b.store, w: &b.counters, b: b, part: newLayer()}
@@ -195,6 +289,7 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	}
 	if u.err != nil {
 		putBack(t.moved)
+		saved.head = b.counters.head // it may have been the first to begin
 		b.counters = saved
 		return b.refuse(ctx, t)
 	}
@@ -207,7 +302,7 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 	if t.wrote() && b.counters.seq == saved.seq {
 		b.counters.seq++ // whoever holds something in memory sees by it that there was a change
 	}
-	b.events = append(b.events, t.events...)
+	b.events, b.sealed = append(b.events, t.events...), append(b.sealed, t.sealed...)
 	b.accepted = append(b.accepted, u)
 	b.accepts.join(t.part)
 	u.moved = t.moved
@@ -223,7 +318,7 @@ func (b *batch) refuse(ctx context.Context, t *tx) error {
 		return err
 	}
 	b.memory().clear() // it may have read what it wrote
-	b.memory().meet(b.before)
+	b.memory().meet(b.before, b.before.head)
 	whole, err := b.c.undo(ctx)
 	if whole {
 		b.begun, b.touched = false, false
@@ -252,6 +347,11 @@ func (b *batch) seal(ctx context.Context) error {
 		n.head = chain.Sum(nil)
 		sig := (*b.store.sign.Load())(n.head)
 		if err := insertBatch(ctx, b.c, ajar.Batch{First: first, Last: n.pos, Head: n.head, Signature: sig}); err != nil {
+			return err
+		}
+	}
+	for _, f := range b.sealed {
+		if err := f(ctx, b.c); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,9 @@ type row interface {
 // backend is a database that gives connections.
 type backend interface {
 	dialect() *dialect
+	// ahead reports whether batches run before it is their turn, on what is remembered. It is worth it where others
+	// seldom write.
+	ahead() bool
 	// tell queues what other Stores over the same database are to hear of a batch that is sealed.
 	tell(ctx context.Context, b *batch) error
 	// writer gives the one connection that may write, opening it anew when it was lost.

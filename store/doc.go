@@ -17,6 +17,12 @@
 // lone Update waits for nothing but the disk; when it has committed it hands the lead to whoever waits longest. On
 // PostgreSQL every write transaction begins with an advisory lock, which makes the writers of all replicas one.
 //
+// On SQLite the lead is handed on when the Updates have run, and the next batch runs on what they leave while they are
+// written. It has its own turn at the database after them, finds out whether that has come about, and runs again if not:
+//
+//	batch 1:  fn 1 ─ fn 2 ─ BEGIN ─ rows, events, head ─ COMMIT ─► answers
+//	batch 2:                        fn 3 ─ fn 4 ─ fn 5 ─ … waits ─ BEGIN ─ rows, events, head ─ COMMIT ─► answers
+//
 // # The log
 //
 // Events get their position when the Updates of a commit have all run. Their bytes are kept exactly as they were

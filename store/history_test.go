@@ -35,7 +35,7 @@ func TestHistoryOfAForgetfulWriter(t *testing.T) {
 // forgetful has s forget most things soon.
 func forgetful(s *Store) {
 	m := s.writer.memory
-	m.docs.most, m.due.most, m.slots.most = 3000, 2, 40
+	m.docs.most, m.asked.most, m.due.most, m.slots.most = 1500, 1500, 2, 40
 }
 
 func verified(t *testing.T, s *Store) {

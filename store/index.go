@@ -100,20 +100,17 @@ func (x *indexer) catchUp(ctx context.Context) error {
 		}
 		err := x.store.Update(ctx, func(at ajar.Tx) error {
 			t := at.(*tx)
-			if err := t.indexRefused(); err != nil {
+			if err := t.writable(); err != nil {
 				return err
 			}
-			to := min(t.w.pos, t.w.indexed+indexStep)
-			if to == t.w.indexed {
-				return nil
-			}
-			if err := t.arm(); err != nil {
-				return err
-			}
-			if err := indexEvents(t.ctx, t.c, t.w.indexed, to); err != nil {
-				return t.fault(err)
-			}
+			after, to := t.w.indexed, min(t.w.pos, t.w.indexed+indexStep)
 			t.w.indexed = to
+			t.sealed = append(t.sealed, func(ctx context.Context, c conn) error {
+				if err := indexRefused(ctx, c, to); err != nil || to == after {
+					return err
+				}
+				return indexEvents(ctx, c, after, to)
+			})
 			return nil
 		})
 		if err != nil {
@@ -130,9 +127,9 @@ func (x *indexer) behind(ctx context.Context) (is bool, err error) {
 		if err != nil {
 			return t.fault(err)
 		}
-		mark, err := t.refusedMark()
+		mark, err := refusedMark(t.ctx, t.c)
 		is = min(n.indexed, mark) < n.pos
-		return err
+		return t.fault(err)
 	})
 	return is, err
 }
@@ -158,27 +155,27 @@ func indexEvents(ctx context.Context, c conn, after, to int64) error {
 // How many events are looked through for refused ones in one go.
 const refusedStep = 2048
 
-// indexRefused writes the outcome of refused events, some positions further than it was written.
-func (t *tx) indexRefused() error {
-	mark, err := t.refusedMark()
-	to := min(t.w.pos, mark+refusedStep)
+// indexRefused writes the outcome of refused events, some positions further than it was written, but not further than to.
+func indexRefused(ctx context.Context, c conn, to int64) error {
+	mark, err := refusedMark(ctx, c)
+	to = min(to, mark+refusedStep)
 	if err != nil || to <= mark {
 		return err
 	}
 	const q = "INSERT INTO event_keys (field, value, pos) SELECT 6, outcome, pos FROM events WHERE pos > $1 AND pos <= $2 AND outcome = 'Refused' ORDER BY pos"
-	if err := t.later(anyRows, q, mark, to); err != nil {
+	if err := c.later(ctx, anyRows, q, mark, to); err != nil {
 		return err
 	}
-	return t.later(1, "UPDATE event_marks SET pos = $1 WHERE field = 6", to)
+	return c.later(ctx, 1, "UPDATE event_marks SET pos = $1 WHERE field = 6", to)
 }
 
 // refusedMark is the position up to which refused events are found by their outcome.
-func (t *tx) refusedMark() (mark int64, err error) {
-	err = t.query("SELECT pos FROM event_marks WHERE field = 6", nil, func(r row) error {
+func refusedMark(ctx context.Context, c conn) (mark int64, err error) {
+	err = c.query(ctx, "SELECT pos FROM event_marks WHERE field = 6", nil, func(r row) error {
 		mark = r.int(0)
 		return nil
 	})
-	return mark, t.fault(err)
+	return mark, err
 }
 
 // indexRestored indexes the whole log in the transaction that wrote it.
@@ -212,14 +209,15 @@ func (t *tx) eventSteps(f ajar.EventFilter) ([]eventStep, error) {
 	if field == 0 && !timed {
 		return []eventStep{{f, 0}}, nil
 	}
+	if err := t.reach(); err != nil {
+		return nil, err
+	}
 	n, err := readCounters(t.ctx, t.c)
+	if err == nil && field == keyOutcome {
+		n.indexed, err = refusedMark(t.ctx, t.c)
+	}
 	if err != nil {
 		return nil, t.fault(err)
-	}
-	if field == keyOutcome {
-		if n.indexed, err = t.refusedMark(); err != nil {
-			return nil, err
-		}
 	}
 	if f.Until == 0 || f.Until > n.pos+1 {
 		f.Until = n.pos + 1

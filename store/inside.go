@@ -22,6 +22,8 @@ func (w within) writer(context.Context) (conn, error) { return &nested{conn: w.c
 func (w within) reader(context.Context) (conn, func(), error) {
 	return &nested{conn: w.c}, func() {}, nil
 }
+func (w within) ahead() bool { return false }
+
 func (w within) tell(context.Context, *batch) error { return nil } // who hears would look too early
 func (w within) close() error                       { return nil }
 

@@ -126,7 +126,7 @@ func (t *tx) recall(k docKey) (d *doc, known bool) {
 	if p := t.laid(k); p != nil {
 		return p.stored(), true
 	}
-	return t.b.memory().docs.get(k)
+	return t.b.memory().doc(k)
 }
 
 // look gives a document as this Update sees it, or nil.
@@ -150,7 +150,7 @@ func (t *tx) look(k docKey) (*doc, error) {
 		return nil, t.fault(err)
 	}
 	if d != nil {
-		t.b.memory().docs.put(k, d, d.weight())
+		t.b.memory().put(d)
 	}
 	return d, nil
 }
@@ -176,7 +176,7 @@ func (t *tx) lookEndpoint(k docKey) (d *doc, err error) {
 	}
 	m := t.b.memory()
 	if t.laid(k) == nil {
-		m.docs.put(k, d, d.weight())
+		m.put(d)
 	}
 	if t.laidDue(k.key) == nil {
 		m.due.put(k.key, at, 1)
@@ -228,6 +228,9 @@ func (t *tx) send() error {
 	if t.b.accepts.open == 0 {
 		return nil
 	}
+	if err := t.reach(); err != nil {
+		return err
+	}
 	if err := t.b.write(t.ctx, t.b.accepts); err != nil {
 		return t.fault(err)
 	}
@@ -238,6 +241,9 @@ func (t *tx) send() error {
 // arm makes ready to write in the database what can still be refused: behind all that was accepted, and so that it can
 // be undone alone.
 func (t *tx) arm() error {
+	if err := t.reach(); err != nil {
+		return err
+	}
 	if !t.armed {
 		if err := t.send(); err != nil {
 			return err

@@ -344,7 +344,9 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 	switch {
 	case kind == ajar.KindLease && (f.Ref != "" || byLife(f)):
 		w.and("kind || '' = " + k) // as the indexes of leases have it; and no index by kind tempts the planner
-	case f.After != nil && kind != ajar.KindLease && kind != ajar.KindRequest:
+	case asked(kind) && f.Owner != "" && f.Scope == "" && f.Ref == "":
+		w.and("'' || kind = " + k) // as above: they are found by their requester, and the kind is looked at there
+	case f.After != nil && !asked(kind):
 		w.and("'' || kind = " + k) // which leaves the index by seq
 		w.and("kind NOT IN ('lease', 'request')")
 	default:
@@ -355,7 +357,11 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 	}
 	if f.Owner != "" {
 		w.add("owner = ", string(f.Owner))
-		w.and("owner <> ''")
+		if asked(kind) {
+			w.and("kind IN ('lease', 'request')")
+		} else {
+			w.and("owner <> '' AND kind NOT IN ('lease', 'request')")
+		}
 	}
 	if f.Ref != "" {
 		w.ref(kind, f)
@@ -377,6 +383,9 @@ func where(kind ajar.DocKind, f ajar.Filter) (*terms, error) {
 	}
 	return w, nil
 }
+
+// asked reports whether documents of that kind have a requester, by whom they are found in an index of their own.
+func asked(kind ajar.DocKind) bool { return kind == ajar.KindLease || kind == ajar.KindRequest }
 
 // byLife reports whether leases are to be found among those that are not Closed, by nothing but that.
 func byLife(f ajar.Filter) bool {

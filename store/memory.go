@@ -16,7 +16,8 @@ import (
 type memory struct {
 	known bool
 	at    counters
-	docs  generations[docKey, *doc]
+	docs  generations[docKey, *doc] // but for those of asked
+	asked generations[docKey, *doc] // requests and leases, of which there are always new ones
 	due   generations[string, dueRow]
 	slots generations[string, *family]
 	news  journal
@@ -25,6 +26,7 @@ type memory struct {
 // How much of each is held, twice: bytes of documents, endpoints, and slots of leases.
 const (
 	memoryDocs  = 6 << 20
+	memoryAsked = 4 << 20
 	memoryDue   = 20_000
 	memorySlots = 100_000
 )
@@ -55,7 +57,7 @@ type dueRow struct {
 }
 
 func newMemory() *memory {
-	m := &memory{docs: generations[docKey, *doc]{most: memoryDocs}, due: generations[string, dueRow]{most: memoryDue},
+	m := &memory{docs: generations[docKey, *doc]{most: memoryDocs}, asked: generations[docKey, *doc]{most: memoryAsked}, due: generations[string, dueRow]{most: memoryDue},
 		slots: generations[string, *family]{most: memorySlots}}
 	m.clear()
 	return m
@@ -65,18 +67,21 @@ func newMemory() *memory {
 func (m *memory) clear() {
 	m.known = false
 	m.docs.clear()
+	m.asked.clear()
 	m.due.clear()
 	m.slots.clear()
 	m.news = journal{}
 }
 
-// meet compares what is known with the counters as a transaction finds them behind the lock.
-func (m *memory) meet(c counters) {
-	if m.known && m.at.seq == c.seq && m.at.rights == c.rights && m.at.pos == c.pos && bytes.Equal(m.at.head, c.head) {
-		return
+// meet compares what is known with the counters as a transaction finds them behind the lock, and the head that the last
+// commit left. It reports whether it is still so.
+func (m *memory) meet(c counters, head []byte) bool {
+	if m.known && m.at.seq == c.seq && m.at.rights == c.rights && m.at.pos == c.pos && bytes.Equal(head, c.head) {
+		return true
 	}
 	m.clear()
 	m.known, m.at, m.news.base = true, c, c.seq
+	return false
 }
 
 // absorb takes in what was committed.
@@ -89,10 +94,10 @@ func (m *memory) absorb(l *layer, c counters) {
 	for _, k := range l.keys {
 		p := l.docs[k]
 		if p.gone {
-			m.docs.drop(k)
+			m.of(k.kind).drop(k)
 			continue // and in the journal it is not found either
 		}
-		m.docs.put(k, p.doc, p.doc.weight())
+		m.put(p.doc)
 		if k.kind == ajar.KindLease {
 			leases = append(leases, p.doc)
 		}
@@ -115,6 +120,19 @@ func (m *memory) absorb(l *layer, c counters) {
 		}
 	}
 }
+
+// of is where documents of that kind are remembered. What is asked for comes and goes, and must not make the writer forget
+// the machines, policies and people that every verb reads.
+func (m *memory) of(kind ajar.DocKind) *generations[docKey, *doc] {
+	if asked(kind) {
+		return &m.asked
+	}
+	return &m.docs
+}
+
+func (m *memory) doc(k docKey) (*doc, bool) { return m.of(k.kind).get(k) }
+
+func (m *memory) put(d *doc) { m.of(d.kind).put(d.docKey, d, d.weight()) }
 
 func (d *doc) weight() int { return 2*len(d.body) + 500 }
 

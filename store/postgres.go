@@ -124,6 +124,8 @@ func mustBeAlike(ctx context.Context, c *sql.Conn) error {
 
 func (db *postgresDB) dialect() *dialect { return postgresDialect }
 
+func (db *postgresDB) ahead() bool { return false }
+
 func (db *postgresDB) tell(ctx context.Context, b *batch) error { return db.news.tell(ctx, b) }
 
 func (db *postgresDB) writer(ctx context.Context) (conn, error) {

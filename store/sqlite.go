@@ -100,6 +100,8 @@ func (db *sqliteDB) open(readOnly bool) (*sqliteConn, error) {
 
 func (db *sqliteDB) dialect() *dialect { return sqliteDialect }
 
+func (db *sqliteDB) ahead() bool { return true }
+
 func (db *sqliteDB) tell(context.Context, *batch) error { return nil }
 
 func (db *sqliteDB) writer(context.Context) (conn, error) { return db.write, nil }

@@ -22,13 +22,14 @@ type tx struct {
 	part   *layer    // what this Update wrote
 	armed  bool      // it has also written in the database, or may have
 	events []logged
+	sealed []sealing
 	moved  []movedStamp
 	broken error // a fault of the database, after which nothing can be done in this transaction
 	over   bool
 }
 
 // wrote reports whether there is anything to commit but events.
-func (t *tx) wrote() bool { return t.armed || !t.part.empty() }
+func (t *tx) wrote() bool { return t.armed || !t.part.empty() || len(t.sealed) > 0 }
 
 // The longest document, key and column. Documents are read as a whole, and an index has to hold a key and a column.
 const (
@@ -78,7 +79,22 @@ func (t *tx) fault(err error) error {
 	return t.broken
 }
 
+// reach waits until the batch may ask the database, which one that runs ahead does as late as it can.
+func (t *tx) reach() error {
+	if t.b == nil {
+		return nil
+	}
+	if err := t.b.begin(t.ctx); err != nil {
+		return t.fault(err)
+	}
+	t.c = t.b.c
+	return nil
+}
+
 func (t *tx) query(q string, args []any, each func(row) error) error {
+	if err := t.reach(); err != nil {
+		return err
+	}
 	return t.c.query(t.ctx, q, args, each)
 }
 

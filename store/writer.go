@@ -12,7 +12,9 @@ import (
 )
 
 // writer makes Updates run one after the other and commit together. Whoever finds nobody leading leads: it runs its
-// own Update and those that wait, commits, answers, and hands the lead to the one that waits longest.
+// own Update and those that wait, commits, answers, and hands the lead to the one that waits longest. Where batches run
+// ahead (backend.ahead) it hands the lead on when its Updates have run, and then commits: so the Updates of one batch run
+// while the one before is being written.
 type writer struct {
 	store  *Store
 	max    int
@@ -21,11 +23,17 @@ type writer struct {
 	trial  sync.Mutex               // held by whoever tries whether one can be again
 	memory *memory                  // of whoever leads
 
+	turn chan struct{} // holds one: whoever put it in has the connection, and what follows
+	lost bool          // a batch that had handed on the lead did not come about; what is remembered may be of it
+	head []byte        // of the log, as the last commit left it
+
 	mu      sync.Mutex
 	queue   []*update
 	leading bool
+	flying  int // how many have handed on the lead and are not done
 	closed  bool
-	idle    chan struct{} // closed when the store is closed and nobody leads any longer
+	idle    chan struct{} // closed when the store is closed and nobody is at work any longer
+	arrived chan struct{} // tells whoever leads that somebody has joined the queue
 }
 
 // update is one call of Update.
@@ -35,6 +43,7 @@ type update struct {
 	err   error        // what came of it, once it ran
 	moved []movedStamp // by what it put, if it was accepted
 	word  chan word    // to whoever waits for it
+	heir  bool         // no Update: whoever waits for it wants the lead, for what it has already
 }
 
 // word tells a waiting Update to take the lead, or how it ended.
@@ -50,7 +59,7 @@ func newWriter(s *Store, maxBatch int) *writer {
 	if maxBatch <= 0 {
 		maxBatch = 256
 	}
-	return &writer{store: s, max: maxBatch, memory: newMemory(), idle: make(chan struct{})}
+	return &writer{store: s, max: maxBatch, memory: newMemory(), turn: make(chan struct{}, 1), idle: make(chan struct{}), arrived: make(chan struct{}, 1)}
 }
 
 func (w *writer) do(ctx context.Context, fn func(ajar.Tx) error) error {
@@ -68,6 +77,10 @@ func (w *writer) do(ctx context.Context, fn func(ajar.Tx) error) error {
 	u.word = make(chan word, 1)
 	w.queue = append(w.queue, u)
 	w.mu.Unlock()
+	select {
+	case w.arrived <- struct{}{}:
+	default:
+	}
 	select {
 	case m := <-u.word:
 		return w.heed(u, m)
@@ -99,11 +112,11 @@ func (w *writer) drop(u *update) bool {
 	return false
 }
 
-// next takes the Update that waits longest.
+// next takes the Update that waits longest, unless the lead is promised.
 func (w *writer) next() *update {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.queue) == 0 {
+	if len(w.queue) == 0 || w.queue[0].heir {
 		return nil
 	}
 	u := w.queue[0]
@@ -115,22 +128,35 @@ func (w *writer) next() *update {
 // lead runs a batch that begins with first, answers everybody in it, and passes the lead on. All that is deferred also
 // happens when an fn ends its goroutine, which in a test is what t.Fatal does.
 func (w *writer) lead(first *update) error {
-	b := &batch{writer: w, store: w.store, updates: []*update{first}}
-	defer w.pass()
+	b := &batch{writer: w, store: w.store, updates: []*update{first}, ahead: w.store.db.ahead()}
+	defer func() { w.leave(b.handed) }()
 	defer func() { b.answer(first) }()
 	fault := b.runTogether()
+	if errors.Is(fault, errStale) {
+		b = b.again(false)
+		fault = b.runTogether()
+	}
 	if errors.Is(fault, errGuess) {
-		b = &batch{writer: w, store: w.store, updates: b.updates, sure: true}
+		b = b.again(true)
 		fault = b.runTogether()
 	}
 	if fault != nil {
 		w.store.log.Warn("a commit met a fault; trying each update alone", "err", fault, "updates", len(b.updates))
+		b = b.again(true)
 		for _, u := range b.updates {
 			w.alone(u)
 		}
 	}
 	b.finished = true
 	return first.err
+}
+
+// again is a batch of the same Updates, which did not come about. It does not run ahead, for which it must lead.
+func (b *batch) again(sure bool) *batch {
+	if b.handed {
+		b.writer.retake()
+	}
+	return &batch{writer: b.writer, store: b.store, updates: b.updates, sure: sure}
 }
 
 // alone tries an Update by itself, more than once if the fault can pass.
@@ -158,10 +184,43 @@ func (w *writer) alone(u *update) {
 	}
 }
 
-// pass hands the lead to the next Update that waits, or lets it lie.
-func (w *writer) pass() {
+// handOn hands the lead on before its batch is done.
+func (w *writer) handOn() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.flying++
+	w.pass()
+}
+
+// retake waits for the lead, first of all, for a batch that handed it on and has to be run again.
+func (w *writer) retake() {
+	w.mu.Lock()
+	w.flying--
+	if !w.leading {
+		w.leading = true
+		w.mu.Unlock()
+		return
+	}
+	u := &update{word: make(chan word, 1), heir: true}
+	w.queue = append([]*update{u}, w.queue...)
+	w.mu.Unlock()
+	<-u.word
+}
+
+// leave ends a batch.
+func (w *writer) leave(handed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if handed {
+		w.flying--
+		w.rest()
+		return
+	}
+	w.pass()
+}
+
+// pass hands the lead to the next Update that waits, or lets it lie.
+func (w *writer) pass() {
 	if len(w.queue) > 0 {
 		u := w.queue[0]
 		w.queue[0] = nil
@@ -170,7 +229,12 @@ func (w *writer) pass() {
 		return
 	}
 	w.leading = false
-	if w.closed {
+	w.rest()
+}
+
+// rest tells whoever closes the store that nobody is at work any longer.
+func (w *writer) rest() {
+	if w.closed && !w.leading && w.flying == 0 {
 		close(w.idle)
 	}
 }
@@ -183,9 +247,7 @@ func (w *writer) stop() bool {
 		return false
 	}
 	w.closed = true
-	if !w.leading {
-		close(w.idle)
-	}
+	w.rest()
 	w.mu.Unlock()
 	<-w.idle
 	return true
