@@ -157,7 +157,7 @@ func (a *app) breakGlassAlone(ctx context.Context, b agent.BreakGlass) (ajar.Rul
 	if p.host.Endpoint() == "" {
 		return ajar.Rule{}, notJoined()
 	}
-	if err := p.host.Restore(ctx); err != nil {
+	if err := p.host.Resume(ctx); err != nil {
 		return ajar.Rule{}, err
 	}
 	if b.User == "" {

@@ -112,7 +112,7 @@ func (a *app) run(ctx context.Context) error {
 	if p.host.Endpoint() == "" {
 		return notJoined()
 	}
-	if err := p.host.Restore(ctx); err != nil {
+	if err := p.host.Resume(ctx); err != nil {
 		a.log.Error("lay what was guarded; trying again", "err", err)
 	}
 	ln, err := a.listen()

@@ -44,14 +44,16 @@ type Host struct {
 	status  chan note     // what is told if the plane is there, and forgotten if not
 	asleep  time.Duration // Boot − Mono at the last look; the timers' own
 
-	mu     sync.Mutex // also held while Local changes: orders are one at a time
-	id     *identity  // nil = not joined
-	want   desired
-	known  bool // want is something: the plane or a person once said so
-	rev    uint64
-	adrift bool // Local may not have what is wanted; it must be applied whole
-	skewed bool // it was reported
-	left   bool
+	mu       sync.Mutex // also held while Local changes: orders are one at a time
+	id       *identity  // nil = not joined
+	want     desired
+	known    bool // want is something: the plane or a person once said so
+	rev      uint64
+	adrift   bool   // Local may not have what is wanted; it must be applied whole
+	skewed   bool   // it was reported
+	written  anchor // when the state file last was, before Open
+	resuming bool   // an agent that stays has not applied anything yet
+	left     bool
 
 	link link
 }
@@ -117,6 +119,7 @@ func (h *Host) Open() error {
 	if at.BootID != h.BootID { // what the firewall has now is the wall clock's opinion of it
 		h.want.hub, h.want.rev = "", 0
 	}
+	h.written = at
 	h.asleep = h.suspended()
 	if h.journal, err = openJournal(filepath.Join(h.Dir, journalFile)); err != nil {
 		h.Log.Error("what happens here cannot be kept for the plane; tried again with each report", "err", err)
@@ -147,12 +150,49 @@ func (h *Host) Restore(ctx context.Context) error {
 	return h.lay(ctx)
 }
 
+// Resume is Restore for who goes on where another agent, or the unit before the network, has left the firewall as the state
+// file says. If nothing is there, the host was open meanwhile, and the plane hears of it.
+func (h *Host) Resume(ctx context.Context) error {
+	h.mu.Lock()
+	h.resuming = h.known && len(h.want.guard) > 0
+	h.mu.Unlock()
+	return h.Restore(ctx)
+}
+
 // lay applies all that is wanted. Called with mu.
 func (h *Host) lay(ctx context.Context) error {
 	h.rev++
 	err := h.Local.ApplyAt(ctx, h.endpoint(), h.want.local(h.Clock.Now()), h.rev)
 	h.adrift = err != nil
+	if err == nil {
+		h.resumed()
+	}
 	return err
+}
+
+// resumed looks, once, at what was found by the first that was applied. Called with mu.
+func (h *Host) resumed() {
+	a, ok := h.Local.(Adopter)
+	if !h.resuming || !ok {
+		return
+	}
+	h.resuming = false
+	if a.Adopted() {
+		return
+	}
+	n := note{Time: h.Clock.Plane(), Action: ajar.DriftRepaired, Details: map[string]string{"agent": "none"}}
+	if h.written.BootID == h.BootID {
+		n.Message = "when the agent began nothing of ours was in the firewall of this guarded host: what is to be closed was open to everybody until then"
+		n.Details["since"] = "after " + h.written.Now.UTC().Format(time.RFC3339)
+	} else {
+		up := h.Clock.Boot().Round(time.Second)
+		n.Message = fmt.Sprintf("the machine had been up for %s when the agent began, and nothing of ours was in its firewall: ajar-agent-restore.service did not run before the network, or failed", up)
+		n.Details["open"] = up.String()
+	}
+	h.Log.Error("the host was not guarded", "message", n.Message)
+	if err := h.journal.add(n); err != nil {
+		h.Log.Error("keep for the plane that the host was not guarded", "err", err)
+	}
 }
 
 // Run keeps the host as it is wanted until ctx ends or somebody makes it leave. Restore comes first.

@@ -236,6 +236,7 @@ func (h *Host) enforce(ctx context.Context, c *change, whole bool) error {
 		return fmt.Errorf("apply the whole to the firewall: %w", err)
 	}
 	h.adrift = false
+	h.resumed()
 	return nil
 }
 

@@ -314,6 +314,52 @@ func TestRebootWithoutThePlane(t *testing.T) {
 	}
 }
 
+// A host that was bare while no agent ran says so, once; one that was guarded all the time says nothing.
+func TestAHostThatWasBareSaysSo(t *testing.T) {
+	p, m := running(t)
+	m.whole(2, guarding(ssh), rule("a", p.now().Add(time.Hour)))
+	heard := map[string]bool{}
+	for _, c := range []struct {
+		what, says, detail string
+		between            func()
+	}{
+		{"started anew", "", "", m.halt},
+		{"flushed while no agent ran", "nothing of ours was in the firewall", "since", func() { m.halt(); m.mem = nil }},
+		{"rebooted without the unit", "ajar-agent-restore.service", "open", func() { m.reboot(time.Minute) }},
+		{"rebooted with it", "", "", func() { m.reboot(time.Minute); m.restore() }},
+	} {
+		c.between()
+		m.await(false)
+		m.start()
+		m.await(true)
+		// A note goes before all that comes after it, and this comes after.
+		end := "the end of " + c.what
+		if err := m.journal.add(note{Action: ajar.DriftRepaired, Message: end}); err != nil {
+			t.Fatal(err)
+		}
+		var said []ajar.Report
+		for r := range p.reports {
+			if r.Message == end {
+				break
+			}
+			// What was delivered may be so again.
+			if r.Action == ajar.DriftRepaired && !strings.HasPrefix(r.Message, "the end of ") && !heard[r.Message] {
+				heard[r.Message] = true
+				said = append(said, r)
+			}
+		}
+		switch {
+		case c.says == "" && len(said) > 0:
+			t.Errorf("%s: it says %q", c.what, said[0].Message)
+		case c.says != "" && (len(said) != 1 || !strings.Contains(said[0].Message, c.says) || said[0].Details[c.detail] == ""):
+			t.Errorf("%s: it says %+v", c.what, said)
+		}
+		if got, _ := m.mem.Observe(t.Context(), m.at()); len(got.Guard) != 1 {
+			t.Errorf("%s: guarded is %v", c.what, got.Guard)
+		}
+	}
+}
+
 func TestRebootWithAClockThatCannotBeBelieved(t *testing.T) {
 	p, m := running(t)
 	m.whole(2, guarding(ssh), rule("a", p.now().Add(2*time.Hour)))

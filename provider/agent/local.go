@@ -27,3 +27,9 @@ type SessionLister interface {
 	// Sessions lists the live connections that others have to flows, whoever lets them live. It may run at any time.
 	Sessions(ctx context.Context, flows []ajar.Flow) ([]ajar.Connection, error)
 }
+
+// Adopter is the power of a Local to tell whether there was anything of ours when it first applied something. Without it
+// nobody hears that a host was bare while no agent ran.
+type Adopter interface {
+	Adopted() bool
+}

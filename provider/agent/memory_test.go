@@ -26,7 +26,10 @@ type memory struct {
 	refused []ajar.Refusal
 	conns   []ajar.Connection
 	killed  func(when string) // called before and after each write
+	adopted bool              // something was there when the agent began
 }
+
+func (m *memory) Adopted() bool { return m.adopted }
 
 func newMemory(c *Clock) *memory {
 	return &memory{clock: c, ends: map[ajar.LeaseID]time.Duration{}, reports: make(chan ajar.Report)}

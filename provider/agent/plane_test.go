@@ -297,6 +297,7 @@ func (m *machine) build() *Host {
 		m.mem = newMemory(clock)
 	}
 	m.mem.clock = clock
+	m.mem.adopted = len(m.mem.have.Guard) > 0
 	m.stepped = make(chan struct{}, 1)
 	m.Host = &Host{
 		Local: m.mem, Clock: clock, Dir: m.dir, Version: "test", BootID: m.bootID, TrustWall: true, Log: logTo(m.t),
@@ -312,7 +313,7 @@ func (m *machine) start() {
 	if err := h.Open(); err != nil {
 		m.t.Fatal(err)
 	}
-	if err := h.Restore(m.t.Context()); err != nil {
+	if err := h.Resume(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -48,6 +48,7 @@ func (f *Firewall) adopt(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for table %s: %w", f.table, err)
 	}
+	f.looked, f.adopted = true, f.adopted || (there && !f.looked)
 	if !there {
 		return f.lay(ctx, false, tuples{})
 	}

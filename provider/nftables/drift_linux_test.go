@@ -196,6 +196,9 @@ func TestOrphanedTableIsAdoptedWithoutAGap(t *testing.T) {
 			want := ajar.Ruleset{Guard: guardOf(22), Allow: []ajar.Rule{leaseOf("a", 22, end, guest4), leaseOf("b", 22, end, "fd07::2/127")}}
 			f := p.host.firewall(Config{OwnTable: own})
 			apply(t, f, want)
+			if f.Adopted() {
+				t.Error("it says that a table was there before the first")
+			}
 			c, err := p.guest.dial("tcp", ap(guest4, 0), ap(host4, 22))
 			if err != nil {
 				t.Fatal(err)
@@ -212,6 +215,9 @@ func TestOrphanedTableIsAdoptedWithoutAGap(t *testing.T) {
 					t.Errorf("before it is adopted: %+v, %v", got, err)
 				}
 				apply(t, f, want)
+				if !f.Adopted() {
+					t.Error("it says that no table was there")
+				}
 				p.guest.wantOpen(guest6, ap(host6, 22))
 				f.Close()
 			}

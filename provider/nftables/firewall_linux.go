@@ -32,6 +32,8 @@ type Firewall struct {
 	kernel  string
 
 	laid    bool // the table is there and its structure is ours
+	looked  bool // it was looked for
+	adopted bool // and was there, then
 	suspect bool // a transaction failed half way, or somebody else was at it: verify before trusting memory
 	rev     uint64
 	based   bool // rev means something
@@ -160,6 +162,13 @@ func (f *Firewall) Status() ajar.HostStatus {
 		own = f.why
 	}
 	return ajar.HostStatus{Kernel: f.kernel, OwnTable: own, HangUp: f.hang.status()}
+}
+
+// Adopted reports whether our table was there, left by another process, when the first Apply or Change that needs one looked.
+func (f *Firewall) Adopted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.adopted
 }
 
 func kernelRelease() string {
