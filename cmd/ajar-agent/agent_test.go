@@ -373,7 +373,19 @@ func TestLife(t *testing.T) {
 	if out, code := m.try("break-glass", fmt.Sprint(port), "--from", guestAddr, "--for", "2h", "--reason", "x"); code != 2 {
 		t.Errorf("break-glass for two hours: exit code %d\n%s", code, out)
 	}
+	if out, code := m.try("leave", "--yes"); code != 7 || !strings.Contains(out, "one thing") || !strings.Contains(out, "--untold FILE") {
+		t.Errorf("leave with a note that the plane has not: exit code %d\n%s", code, out)
+	}
+	open("leaving was refused")
 	m.kill()
+	untold := filepath.Join(t.TempDir(), "untold")
+	if err := os.WriteFile(untold, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := m.try("leave", "--yes", "--untold", untold); code == 0 || !strings.Contains(out, "nothing was changed") {
+		t.Errorf("leave with a file that is there already: exit code %d\n%s", code, out)
+	}
+	open("leaving was refused again")
 
 	// A reboot: the table is gone; restore lays it again before there is any plane.
 	fw, err := nftables.Config{Clock: time.Now}.Open(ctx, nil)
@@ -407,8 +419,15 @@ func TestLife(t *testing.T) {
 	if out, code := m.try("leave"); code != 2 || !strings.Contains(out, "--yes") {
 		t.Errorf("leave without --yes: exit code %d\n%s", code, out)
 	}
-	m.do("leave", "--yes")
+	p.stop()
+	p.await(m, false)
+	m.do("break-glass", fmt.Sprint(port), "--from", guestAddr, "--for", "10m", "--reason", "on the way out")
+	untold = filepath.Join(t.TempDir(), "untold")
+	m.do("leave", "--yes", "--untold", untold)
 	open("left")
+	if b, err := os.ReadFile(untold); err != nil || strings.Count(string(b), "\n") != 1 || !strings.Contains(string(b), "on the way out") {
+		t.Errorf("what the plane does not know of: %q, %v", b, err)
+	}
 	if err := m.cmd.Wait(); err != nil {
 		t.Errorf("the agent ended with %v\n%s", err, m.out.String())
 	}

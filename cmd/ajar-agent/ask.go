@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -172,38 +174,62 @@ func (a *app) breakGlassAlone(ctx context.Context, b agent.BreakGlass) (ajar.Rul
 
 func leaveCmd(a *app) *cobra.Command {
 	var yes bool
+	var notes string
 	cmd := &cobra.Command{
 		Use:   "leave --yes",
 		Short: "take this host out: its ports are as if Ajar had never been here",
 		Long: `leave takes this host out. Its ports are as open as they were before Ajar, its identity and state are deleted, and the
-plane is told if it can be reached.`,
-		Example: `  ajar-agent leave --yes`,
-		Args:    cobra.NoArgs,
+plane is told if it can be reached. If something happened here that the plane has not heard of yet, such as break-glass, leave
+refuses: let the agent reach the plane first, or have it written to a file of JSON lines with --untold.`,
+		Example: `  ajar-agent leave --yes
+  ajar-agent leave --yes --untold /root/ajar-untold.jsonl`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !yes {
 				return hint(usage("leave opens every port that is guarded here"), "say --yes if that is meant")
 			}
-			return a.leave(cmd.Context())
+			return a.leave(cmd.Context(), notes)
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "open every guarded port and forget the plane")
+	cmd.Flags().StringVar(&notes, "untold", "", "write what the plane has not heard of to this file, which must not exist, and go without it")
 	a.firewallFlags(cmd)
 	return cmd
 }
 
-func (a *app) leave(ctx context.Context) error {
-	answer, err := a.ask(ctx, agent.ControlAsk{Do: agent.AskLeave})
-	untold := answer.Untold
+// leaver is who can make the host leave: the agent that runs, or this process where none does.
+type leaver interface {
+	notes(context.Context) ([]json.RawMessage, error)
+	leave(ctx context.Context, kept int) (untold string, err error)
+}
+
+func (a *app) leave(ctx context.Context, file string) error {
+	var who leaver = running{a}
+	list, err := who.notes(ctx)
 	if errors.Is(err, errNoAgent) {
-		var p *parts
-		if p, err = a.assemble(ctx); err != nil {
+		p, err := a.assemble(ctx)
+		if err != nil {
 			return err
 		}
 		defer p.close()
-		var cause error
-		if cause, err = p.host.Leave(ctx); cause != nil {
-			untold = cause.Error()
+		who = alone{p.host}
+		if list, err = who.notes(ctx); err != nil {
+			return err
 		}
+	} else if err != nil {
+		return err
+	}
+	kept := 0
+	if file != "" && len(list) > 0 {
+		if err := writeNotes(file, list); err != nil {
+			return fmt.Errorf("nothing was changed: %w", err)
+		}
+		kept = len(list)
+		fmt.Fprintf(a.out, "what the plane does not know of is in %s, a line each: %d\n", file, kept)
+	}
+	untold, err := who.leave(ctx, kept)
+	if e := (*ajar.Error)(nil); errors.As(err, &e) && e.Code == agent.NotesUntold {
+		return hint(err, "let the agent reach the plane (ajar-agent status says what keeps it), or say --untold FILE to have them written there")
 	}
 	if err != nil {
 		return err
@@ -213,4 +239,43 @@ func (a *app) leave(ctx context.Context) error {
 		fmt.Fprintf(a.err, "ajar-agent: the plane could not be told: %s\nhint: remove the host there: ajar hosts remove\n", untold)
 	}
 	return nil
+}
+
+type running struct{ a *app }
+
+func (r running) notes(ctx context.Context) ([]json.RawMessage, error) {
+	answer, err := r.a.ask(ctx, agent.ControlAsk{Do: agent.AskNotes})
+	return answer.Notes, err
+}
+
+func (r running) leave(ctx context.Context, kept int) (string, error) {
+	answer, err := r.a.ask(ctx, agent.ControlAsk{Do: agent.AskLeave, Kept: kept})
+	return answer.Untold, err
+}
+
+type alone struct{ h *agent.Host }
+
+func (l alone) notes(context.Context) ([]json.RawMessage, error) { return l.h.Notes() }
+
+func (l alone) leave(ctx context.Context, kept int) (string, error) {
+	cause, err := l.h.Leave(ctx, kept)
+	if cause != nil {
+		return cause.Error(), err
+	}
+	return "", err
+}
+
+// writeNotes has them on disk, for their owner alone, before it returns.
+func writeNotes(file string, list []json.RawMessage) (err error) {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := bufio.NewWriter(f)
+	for _, n := range list {
+		w.Write(n) //nolint:errcheck // Flush says it
+		w.WriteByte('\n')
+	}
+	return errors.Join(w.Flush(), f.Sync())
 }

@@ -167,7 +167,7 @@ func TestAHostThatLeavesIsForgotten(t *testing.T) {
 	h := p.join(admin, false)
 	p.policy(admin)
 	p.open(admin, "192.0.2.1")
-	if untold, err := h.Leave(t.Context()); err != nil || untold != nil {
+	if untold, err := h.Leave(t.Context(), 0); err != nil || untold != nil {
 		t.Fatalf("%v, untold %v", err, untold)
 	}
 	if rs := h.firewall.Host(h.endpoint).Rules(); len(rs.Guard)+len(rs.Allow) != 0 {

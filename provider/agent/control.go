@@ -23,6 +23,7 @@ type Control struct {
 const (
 	AskStatus     = "status"
 	AskBreakGlass = "break-glass"
+	AskNotes      = "notes" // what leaving would lose
 	AskLeave      = "leave"
 )
 
@@ -30,14 +31,16 @@ const (
 type ControlAsk struct {
 	Do         string      `json:"do"`
 	BreakGlass *BreakGlass `json:"breakGlass,omitempty"`
+	Kept       int         `json:"kept,omitempty"` // how many notes were written down elsewhere before leaving
 }
 
 // ControlAnswer is the answer to a ControlAsk.
 type ControlAnswer struct {
-	Status *Status    `json:"status,omitempty"`
-	Rule   *ajar.Rule `json:"rule,omitempty"`
-	Untold string     `json:"untold,omitempty"` // why the plane could not be told of leaving
-	Fault  *fault     `json:"fault,omitempty"`
+	Status *Status           `json:"status,omitempty"`
+	Rule   *ajar.Rule        `json:"rule,omitempty"`
+	Notes  []json.RawMessage `json:"notes,omitempty"`
+	Untold string            `json:"untold,omitempty"` // why the plane could not be told of leaving
+	Fault  *fault            `json:"fault,omitempty"`
 }
 
 // Serve answers on ln until ctx ends.
@@ -99,9 +102,11 @@ func (c *Control) answer(ctx context.Context, user string, q ControlAsk) (a Cont
 		var r ajar.Rule
 		r, err = c.Host.BreakGlass(ctx, b)
 		a.Rule = &r
+	case q.Do == AskNotes:
+		a.Notes, err = c.Host.Notes()
 	case q.Do == AskLeave:
 		var untold error
-		untold, err = c.Host.Leave(context.WithoutCancel(ctx)) // half left is worse than left unheard
+		untold, err = c.Host.Leave(context.WithoutCancel(ctx), q.Kept) // half left is worse than left unheard
 		if untold != nil {
 			a.Untold = untold.Error()
 		}

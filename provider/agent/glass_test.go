@@ -313,13 +313,55 @@ func TestLeaveWhileThePlaneIsAway(t *testing.T) {
 	p, m := running(t)
 	p.stop()
 	m.await(false)
-	untold, err := m.Leave(t.Context())
+	untold, err := m.Leave(t.Context(), 0)
 	if err != nil || untold == nil {
 		t.Errorf("left with %v, untold %v", err, untold)
 	}
 	if got, _ := m.mem.Observe(t.Context(), ajar.Endpoint{}); len(got.Guard) != 0 {
 		t.Errorf("left behind: %v", got)
 	}
+}
+
+// What happened on a host and is not with the plane is waited for, and leaving is refused rather than that it is lost.
+func TestLeavingLosesNothingThatHappened(t *testing.T) {
+	p, m := running(t)
+	p.mu.Lock()
+	p.recfail = true // the plane is there and has no room
+	p.mu.Unlock()
+	if _, err := m.BreakGlass(t.Context(), glass); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	m.await(false)
+	refused := func(kept int) {
+		t.Helper()
+		_, err := m.Leave(t.Context(), kept)
+		if e := (*ajar.Error)(nil); !errors.As(err, &e) || e.Code != NotesUntold {
+			t.Fatalf("leaving with %d notes kept: got %v, want a refusal", kept, err)
+		}
+		if got, _ := m.mem.Observe(t.Context(), ajar.Endpoint{}); len(got.Guard) != 1 || m.journal.waiting() == 0 || !m.Status(t.Context()).Joined {
+			t.Fatal("it has left all the same")
+		}
+	}
+	refused(0)
+	notes, err := m.Notes()
+	if err != nil || len(notes) != 1 || !bytes.Contains(notes[0], []byte(ajar.BreakGlass)) {
+		t.Errorf("notes: %s, %v", notes, err)
+	}
+	if _, err := m.BreakGlass(t.Context(), glass); err != nil {
+		t.Fatal(err)
+	}
+	refused(1) // of another one nobody has taken care
+	p.mu.Lock()
+	p.recfail = false
+	p.mu.Unlock()
+	p.start(p.addr)
+	m.await(true)
+	if untold, err := m.Leave(t.Context(), 0); err != nil || untold != nil {
+		t.Errorf("left with %v, untold %v", err, untold)
+	}
+	p.report(ajar.BreakGlass)
+	p.report(ajar.BreakGlass)
 }
 
 func TestControlAdmitsNobodyElse(t *testing.T) {

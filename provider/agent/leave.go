@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,9 +13,57 @@ import (
 	"github.com/ajar-access/ajar"
 )
 
+// NotesUntold is the Code of the error that says what leaving would lose.
+const NotesUntold = "NotesUntold"
+
+// How long leaving waits for the plane to take what happened here.
+const leavePatience = 10 * time.Second
+
+// Notes lists what happened here and the plane does not have yet, oldest first, a JSON text each.
+func (h *Host) Notes() ([]json.RawMessage, error) {
+	h.journal.mu.Lock()
+	defer h.journal.mu.Unlock()
+	list := make([]json.RawMessage, len(h.journal.notes))
+	for i, n := range h.journal.notes {
+		text, err := json.Marshal(n)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = text
+	}
+	return list, nil
+}
+
+// hearOut waits for the plane to take what happened here, and refuses if it does not. Of kept notes somebody else takes care.
+func (h *Host) hearOut(ctx context.Context, kept int) error {
+	ctx, cancel := context.WithTimeout(ctx, leavePatience)
+	defer cancel()
+	for {
+		n := h.journal.waiting() - kept
+		if n <= 0 {
+			return nil
+		}
+		h.link.mu.Lock()
+		up := h.link.up
+		h.link.mu.Unlock()
+		if !up || !pause(ctx, 20*time.Millisecond) {
+			things := "one thing"
+			if n > 1 {
+				things = fmt.Sprintf("%d things", n)
+			}
+			return &ajar.Error{Kind: ajar.Conflict, Code: NotesUntold,
+				Msg: "the plane does not know yet of " + things + " that happened here, and leaving would lose that; nothing was changed"}
+		}
+	}
+}
+
 // Leave restores the host: the firewall is as if Ajar had never been here, the plane is told if it can be, the identity
-// and the state are deleted. It returns what the plane could not be told, which is no failure of leaving.
-func (h *Host) Leave(ctx context.Context) (untold, err error) {
+// and the state are deleted. It returns what the plane could not be told, which is no failure of leaving. What happened here
+// must be with the plane before, but for as many Notes as were kept elsewhere.
+func (h *Host) Leave(ctx context.Context, kept int) (untold, err error) {
+	if err := h.hearOut(ctx, kept); err != nil {
+		return nil, err
+	}
 	h.mu.Lock()
 	h.rev++
 	err = h.Local.ApplyAt(ctx, h.endpoint(), ajar.Ruleset{}, h.rev)
