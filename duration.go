@@ -38,9 +38,6 @@ func ParseDuration(s string) (time.Duration, error) {
 			units, sizes = units[unit+1:], sizes[unit+1:]
 			part = part[i+1:]
 			n++
-			if units == "" && part != "" {
-				return false
-			}
 		}
 		return true
 	}

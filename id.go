@@ -66,25 +66,6 @@ func (s ID) Covers(t ID) bool {
 	return a != "" && strings.HasPrefix(b, a) && (len(a) == len(b) || b[len(a)] == '/')
 }
 
-// Parent is the next scope above, on ARM's own steps: a resource's parent is the resource it lies in or its
-// group, a group's the subscription, a subscription's Root. Management groups are not prefixes; see ManagementGroup.
-func (s ID) Parent() ID {
-	segs := s.segments()
-	n := len(segs)
-	switch {
-	case n <= 2:
-		return Root
-	case n >= 4 && strings.EqualFold(segs[n-4], "providers"):
-		segs = segs[:n-4]
-	default:
-		segs = segs[:n-2]
-	}
-	if len(segs) == 0 {
-		return Root
-	}
-	return ID("/" + strings.Join(segs, "/"))
-}
-
 // Subscription is the subscription's GUID as given, or "".
 func (s ID) Subscription() string { return s.after("subscriptions") }
 

@@ -96,15 +96,6 @@ const (
 	ReasonFailed Reason = "Failed"     // its rule could never be laid
 )
 
-// Reasons lists them all.
-var Reasons = []Reason{Expired, Revoked, Superseded, ReasonGone, ReasonFailed}
-
-// Steps lists where a lease in state s can go.
-func (s LeaseState) Steps() []LeaseState { return slices.Clone(leaseSteps[s]) }
-
-// Final reports whether s has no way on.
-func (s LeaseState) Final() bool { return len(leaseSteps[s]) == 0 }
-
 // Move takes the step to state to, or answers Conflict if the table has no such step. The reason is kept from the
 // step to Closing on.
 func (l *Lease) Move(to LeaseState, why Reason) error {

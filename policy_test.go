@@ -70,6 +70,7 @@ func TestPolicyCheck(t *testing.T) {
 	deny("widest is a /24", ask(22, TCP, time.Hour, "10.0.0.0/8"))
 	deny("widest is a /24", ask(22, TCP, time.Hour, "10.1.2.0/24", "*"))
 	deny("not within", ask(22, TCP, time.Hour, "2001::/16"))
+	deny("not within", ask(22, TCP, time.Hour, "2001:db8::/31")) // wider than what is allowed, and begins where that does
 }
 
 func TestPolicyValidate(t *testing.T) {

@@ -79,12 +79,6 @@ var requestSteps = map[RequestState][]RequestState{
 	Pending: {Approved, Denied, Withdrawn, Lapsed},
 }
 
-// Steps lists where a request in state s can go.
-func (s RequestState) Steps() []RequestState { return slices.Clone(requestSteps[s]) }
-
-// Final reports whether s has no way on.
-func (s RequestState) Final() bool { return len(requestSteps[s]) == 0 }
-
 // Now is the state as it reads at now: a Pending request past its deadline is Lapsed, written down or not.
 func (r *Request) Now(now time.Time) RequestState {
 	if r.State == Pending && !r.Deadline.IsZero() && !now.Before(r.Deadline) {

@@ -54,8 +54,10 @@ func TestDrainOutlivesTheEndAndRevocationDoesNot(t *testing.T) {
 	if err := l.Move(Closing, Revoked); err != nil {
 		t.Fatal(err)
 	}
-	if got := at(30 * time.Minute); len(got) != 0 {
-		t.Errorf("revoked: %v", got)
+	for _, d := range []time.Duration{30 * time.Minute, 90 * time.Minute} {
+		if got := at(d); len(got) != 0 {
+			t.Errorf("revoked, after %s: %v", d, got)
+		}
 	}
 }
 
@@ -64,6 +66,9 @@ func TestStrictestEndModeWinsOnAPort(t *testing.T) {
 	both := Desired(noon, nil, []*Lease{drain, cut}).Allow
 	if len(both) != 2 || !both[0].HardStop.Equal(both[0].Expires) {
 		t.Errorf("beside a lease that cuts, one drains: %v", both)
+	}
+	if got := Desired(noon.Add(90*time.Minute), nil, []*Lease{drain, cut}).Allow; len(got) != 1 || got[0].Lease != "b" {
+		t.Errorf("beside a lease that cuts, one that ended drains: %v", got)
 	}
 	udp := lease("b", Open, 2*time.Hour, Cut)
 	udp.Flow.Port.Protocol = Both
@@ -93,7 +98,11 @@ func TestDiffLeadsThere(t *testing.T) {
 		}
 		var guard []Guard
 		for i := range r.IntN(3) {
-			guard = append(guard, Guard{Flow: Flow{Port: Port{uint16(20 + i), TCP}}})
+			g := Guard{Flow: Flow{Port: Port{uint16(20 + i), TCP}}}
+			if r.IntN(2) == 0 {
+				g.ConfirmBy = noon.Add(time.Minute)
+			}
+			guard = append(guard, g)
 		}
 		return Desired(noon, guard, leases)
 	}
@@ -115,6 +124,9 @@ func TestLeasePastItsEndIsNeverShownAsOpen(t *testing.T) {
 	if got := l.Now(noon.Add(time.Hour)); got != Closing {
 		t.Errorf("reads as %s", got)
 	}
+	if got := l.MayBeOpenUntil(noon); !got.IsZero() {
+		t.Errorf("open as it should be, it may be open until %v", got)
+	}
 	if err := l.Move(Closing, Revoked); err != nil {
 		t.Fatal(err)
 	}
@@ -123,5 +135,48 @@ func TestLeasePastItsEndIsNeverShownAsOpen(t *testing.T) {
 	}
 	if got := l.MayBeOpenUntil(noon.Add(time.Hour)); !got.IsZero() {
 		t.Errorf("past the kernel's deadline it may be open until %v", got)
+	}
+}
+
+func TestNobodyLivesOnPastTheHardStop(t *testing.T) {
+	l := lease("a", Closing, time.Hour, Drain)
+	l.Outlived = &Outlived{Sessions: 2, At: noon.Add(time.Hour)}
+	on := func(at time.Duration, want int) {
+		t.Helper()
+		if got := l.LiveOn(noon.Add(at)); got != want {
+			t.Errorf("%s after its start %d sessions live on, want %d", at, got, want)
+		}
+	}
+	on(90*time.Minute, 2)
+	on(2*time.Hour, 0) // whatever is heard of the host
+	l.Outlived.Over = noon.Add(80 * time.Minute)
+	on(90*time.Minute, 0)
+	l.Outlived.Over, l.State = time.Time{}, Closed
+	on(90*time.Minute, 0)
+	l.Unverified = true // nobody saw its rule go
+	on(90*time.Minute, 2)
+}
+
+func TestASlotIsTheSameInWhateverOrderTheSourcesCome(t *testing.T) {
+	l := lease("a", Open, time.Hour, Cut)
+	slot := func(list ...string) ID { l.Sources = prefixes(t, list...); return l.Slot() }
+	if a, b := slot("203.0.113.7", "2001:db8::/64"), slot("2001:db8::/64", "203.0.113.7"); a != b {
+		t.Errorf("%s and %s", a, b)
+	}
+	if a, b := slot("203.0.113.7", "2001:db8::/64"), slot("203.0.113.7", "2001:db8::/65"); a == b {
+		t.Errorf("other sources have the same slot %s", a)
+	}
+}
+
+// TestALeaseWithoutAnEndOpensNothing: a rule without an end would be one that the kernel keeps for ever.
+func TestALeaseWithoutAnEndOpensNothing(t *testing.T) {
+	for _, s := range LeaseStates {
+		for _, m := range []EndMode{Cut, Drain, Warn} {
+			l := lease("a", s, time.Hour, m)
+			l.End = time.Time{}
+			if got := Desired(noon, nil, []*Lease{l}).Allow; len(got) != 0 || l.Live(noon) || l.Draining(noon) {
+				t.Errorf("%s, %s: %v", s, m, got)
+			}
+		}
 	}
 }

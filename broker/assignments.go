@@ -23,12 +23,6 @@ type AssignOptions struct {
 	KeepCondition bool
 }
 
-// PutRoleAssignment is Assign for whoever does not mind whether the assignment was there.
-func (b *Broker) PutRoleAssignment(ctx context.Context, who ajar.Caller, a ajar.RoleAssignment) (*ajar.RoleAssignment, error) {
-	out, _, err := b.Assign(ctx, who, a, AssignOptions{})
-	return out, err
-}
-
 // Assign gives a role (RoleAssignmentWrite at its scope), where its condition, if any, holds. Nobody grants more than
 // they hold: unless the caller is Owner or User Access Administrator there, or is trusted with that very role by the
 // condition under which it administers, it must hold every permission of the role. Of an assignment that exists,

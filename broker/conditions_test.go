@@ -13,7 +13,7 @@ import (
 // given assigns a role under a condition, as the Owner.
 func (p *plane) given(to ajar.PrincipalID, role ajar.RoleID, at ajar.ID, condition string) *ajar.RoleAssignment {
 	p.t.Helper()
-	a, err := p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: to, Role: role, Scope: at, Condition: condition})
+	a, err := assigned(p.b, p.owner, ajar.RoleAssignment{Principal: to, Role: role, Scope: at, Condition: condition})
 	p.must(err)
 	return a
 }
@@ -47,14 +47,14 @@ func TestRequestsUnderAConditionOnTheRole(t *testing.T) {
 		_, err := p.ask(alice, c.ask)
 		p.refused(ajar.Forbidden, err, c.says, id)
 	}
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{ID: id, Principal: alice.Principal, Role: rbac.JITRequester, Scope: group,
+	_, err = assigned(p.b, p.owner, ajar.RoleAssignment{ID: id, Principal: alice.Principal, Role: rbac.JITRequester, Scope: group,
 		Condition: ifInitiate + `(@Request[Ajar.Access/requests:Port] NumericEquals 443)`})
 	p.must(err)
 	_, err = p.ask(alice, ask(vm(group, "vm1"), 22, time.Minute, "203.0.113.9/32"))
 	p.refused(ajar.Forbidden, err, "Port] NumericEquals 443 is not so")
 
 	// Another role of hers, without a condition, allows it.
-	p.assign(alice.Principal, rbac.JITRequester, group.Parent())
+	p.assign(alice.Principal, rbac.JITRequester, subscription)
 	_, err = p.ask(alice, ask(vm(group, "vm1"), 22, time.Minute, "203.0.113.9/32"))
 	p.must(err)
 }
@@ -109,7 +109,7 @@ func TestTheConditionHoldsAtTheDecision(t *testing.T) {
 	out, err := p.ask(alice, ask(vm(group, "vm1"), 22, time.Hour, "203.0.113.9/32"))
 	p.must(err)
 	a.Condition = ifInitiate + `(@Request[Ajar.Access/requests:Port] NumericEquals 23)`
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, *a)
+	_, err = assigned(p.b, p.owner, *a)
 	p.must(err)
 	_, err = p.b.Approve(ctx, p.owner, out.Request.ID, "")
 	p.refused(ajar.Conflict, err, "may not any longer", "Port] NumericEquals 23 is not so")
@@ -146,7 +146,7 @@ func TestDelegationUnderACondition(t *testing.T) {
 		(@Request[Microsoft.Authorization/roleAssignments:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {`+string(rbac.JITRequester)+`} AND @Request[Microsoft.Authorization/roleAssignments:PrincipalType] StringEquals 'User'))
 		AND (!(ActionMatches{'Microsoft.Authorization/roleAssignments/delete'}) OR (@Resource[Microsoft.Authorization/roleAssignments:RoleDefinitionId] GuidEquals `+string(rbac.JITRequester)+`))`)
 	give := func(who ajar.Caller, to ajar.PrincipalID, role ajar.RoleID, at ajar.ID, condition string) (*ajar.RoleAssignment, error) {
-		return p.b.PutRoleAssignment(ctx, who, ajar.RoleAssignment{Principal: to, Role: role, Scope: at, Condition: condition})
+		return assigned(p.b, who, ajar.RoleAssignment{Principal: to, Role: role, Scope: at, Condition: condition})
 	}
 	a, err := give(carol, dave.Principal, rbac.JITRequester, group, "") // which carol does not hold herself
 	p.must(err)
@@ -156,7 +156,7 @@ func TestDelegationUnderACondition(t *testing.T) {
 	p.refused(ajar.Forbidden, err, "RoleDefinitionId]")
 	_, err = give(carol, carol.Principal, rbac.Owner, group, "")
 	p.refused(ajar.Forbidden, err, "RoleDefinitionId]")
-	_, err = give(carol, dave.Principal, rbac.JITRequester, group.Parent(), "")
+	_, err = give(carol, dave.Principal, rbac.JITRequester, subscription, "")
 	p.refused(ajar.Forbidden, err)
 	_, err = p.b.DeleteRoleAssignment(ctx, carol, a.ID)
 	p.must(err)
@@ -183,7 +183,7 @@ func TestTheLastOwnerIsNotPutUnderACondition(t *testing.T) {
 	p.must(err)
 	a := *as[0]
 	a.Condition = readerOnly
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, a)
+	_, err = assigned(p.b, p.owner, a)
 	p.refused(ajar.Conflict, err, "nobody would be Owner")
 	bob := p.user("bob")
 	p.given(bob.Principal, rbac.Owner, ajar.Root, readerOnly)
@@ -203,6 +203,6 @@ func TestConditionsOfOlderClientsStay(t *testing.T) {
 		t.Errorf("%v %+v", made, got)
 	}
 	a.Condition = `@Resource[x:y] StringEquals 'z'`
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, a)
+	_, err = assigned(p.b, p.owner, a)
 	p.refused(ajar.Invalid, err, "there is no attribute @Resource[x:y]")
 }

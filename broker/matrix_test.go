@@ -194,7 +194,6 @@ var verbs = []struct {
 	{"Sessions", everybody, func(m *bench) error { return first(m.b.Sessions(ctx, m.who)) }},
 	{"EndSession", everybody, func(m *bench) error { return m.b.EndSession(ctx, m.who, "", "") }},
 
-	{"Allowed", everybody, func(m *bench) error { return first(m.b.Allowed(ctx, m.who, ajar.PolicyRead, ajar.Root)) }},
 	{"RoleDefinition", everybody, func(m *bench) error { return first(m.b.RoleDefinition(ctx, m.who, "owner")) }},
 	{"RoleDefinitions", everybody, func(m *bench) error { return seen(m.b.RoleDefinitions(ctx, m.who, broker.Page{})) }},
 	{"PutRoleDefinition", "O U", func(m *bench) error {
@@ -204,9 +203,6 @@ var verbs = []struct {
 	{"RoleAssignment", readers + " " + authz, func(m *bench) error { return first(m.b.RoleAssignment(ctx, m.who, m.assignment)) }},
 	{"RoleAssignments", readers + " " + authz, func(m *bench) error {
 		return seen(m.b.RoleAssignments(ctx, m.who, broker.AssignmentFilter{Principal: m.spare.Principal}))
-	}},
-	{"PutRoleAssignment", "O U B", func(m *bench) error {
-		return first(m.b.PutRoleAssignment(ctx, m.who, ajar.RoleAssignment{Principal: m.spare.Principal, Role: rbac.Reader, Scope: group}))
 	}},
 	{"Assign", "O U B", func(m *bench) error {
 		_, _, err := m.b.Assign(ctx, m.who, ajar.RoleAssignment{Principal: m.spare.Principal, Role: rbac.Reader, Scope: other}, broker.AssignOptions{})

@@ -20,7 +20,9 @@ import (
 )
 
 const (
-	group ajar.ID = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/ops"
+	subscription ajar.ID = "/subscriptions/11111111-1111-1111-1111-111111111111"
+
+	group         = subscription + "/resourceGroups/ops"
 	other ajar.ID = "/subscriptions/22222222-2222-2222-2222-222222222222/resourceGroups/lab"
 	pol           = group + "/providers/Microsoft.Security/locations/west/jitNetworkAccessPolicies/default"
 )
@@ -138,9 +140,15 @@ func (p *plane) user(name string, roleAt ...any) ajar.Caller {
 	return ajar.Caller{Principal: u.ID, Name: name, From: here, Via: "arm", AuthTime: p.clock()}
 }
 
+// assigned is Assign for whoever does not mind whether the assignment was there.
+func assigned(b *broker.Broker, who ajar.Caller, a ajar.RoleAssignment) (*ajar.RoleAssignment, error) {
+	out, _, err := b.Assign(ctx, who, a, broker.AssignOptions{})
+	return out, err
+}
+
 func (p *plane) assign(who ajar.PrincipalID, role ajar.RoleID, at ajar.ID) *ajar.RoleAssignment {
 	p.t.Helper()
-	a, err := p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: who, Role: role, Scope: at})
+	a, err := assigned(p.b, p.owner, ajar.RoleAssignment{Principal: who, Role: role, Scope: at})
 	p.must(err)
 	return a
 }

@@ -21,18 +21,18 @@ func TestRequesterRoleCanRequestAndNothingElse(t *testing.T) {
 	p.granted(alice)
 	var may []string
 	for action := range allActions {
-		d, err := p.b.Allowed(ctx, alice, action, vm(group, "vm1"))
-		p.must(err)
-		if d.Allow {
+		if err := p.b.May(ctx, alice, action, vm(group, "vm1")); err == nil {
 			may = append(may, string(action))
+		} else {
+			p.refused(ajar.Forbidden, err)
 		}
 	}
 	if len(may) != 4 {
 		t.Errorf("may %v", may)
 	}
 	for _, a := range []ajar.Action{ajar.PolicyRead, ajar.RequestRead, ajar.PolicyInitiate, ajar.MachineRead} {
-		if d, _ := p.b.Allowed(ctx, alice, a, vm(group, "vm1")); !d.Allow {
-			t.Errorf("may not %s", a)
+		if err := p.b.May(ctx, alice, a, vm(group, "vm1")); err != nil {
+			t.Errorf("may not %s: %v", a, err)
 		}
 	}
 }
@@ -189,7 +189,7 @@ func TestNobodyGrantsMoreThanTheyHold(t *testing.T) {
 	access := p.user("access", rbac.UserAccessAdministrator, group)
 	worker := p.user("worker", rbac.Contributor, ajar.Root)
 	give := func(who ajar.Caller, role ajar.RoleID, at ajar.ID) error {
-		a, err := p.b.PutRoleAssignment(ctx, who, ajar.RoleAssignment{Principal: friend.Principal, Role: role, Scope: at})
+		a, err := assigned(p.b, who, ajar.RoleAssignment{Principal: friend.Principal, Role: role, Scope: at})
 		if err == nil {
 			_, err := p.b.DeleteRoleAssignment(ctx, p.owner, a.ID)
 			p.must(err)
@@ -305,7 +305,7 @@ func TestMovingSubscriptionsTakesTheRightToGrantThere(t *testing.T) {
 	p.refused(ajar.Forbidden, err)
 	_, err = p.b.DeleteManagementGroup(ctx, p.owner, mg)
 	p.refused(ajar.Conflict, err, "assignments")
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: alice.Principal, Role: rbac.Reader, Scope: "/providers/Microsoft.Management/managementGroups/none"})
+	_, err = assigned(p.b, p.owner, ajar.RoleAssignment{Principal: alice.Principal, Role: rbac.Reader, Scope: "/providers/Microsoft.Management/managementGroups/none"})
 	p.refused(ajar.NotFound, err)
 }
 
@@ -321,14 +321,14 @@ func TestRolesAndAssignmentsKeepTheirForm(t *testing.T) {
 	p.refused(ajar.Conflict, err, "built-in")
 	_, err = p.b.DeleteRoleDefinition(ctx, p.owner, rbac.Reader)
 	p.refused(ajar.Conflict, err, "built-in")
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: alice.Principal, Role: r.ID, Scope: other})
+	_, err = assigned(p.b, p.owner, ajar.RoleAssignment{Principal: alice.Principal, Role: r.ID, Scope: other})
 	p.refused(ajar.Invalid, err, "cannot be assigned")
 	a := p.assign(alice.Principal, r.ID, vm(group, "vm1"))
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: alice.Principal, Role: r.ID, Scope: vm(group, "VM1")})
+	_, err = assigned(p.b, p.owner, ajar.RoleAssignment{Principal: alice.Principal, Role: r.ID, Scope: vm(group, "VM1")})
 	p.refused(ajar.Conflict, err, a.ID)
-	_, err = p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{ID: a.ID, Principal: alice.Principal, Role: r.ID, Scope: group})
+	_, err = assigned(p.b, p.owner, ajar.RoleAssignment{ID: a.ID, Principal: alice.Principal, Role: r.ID, Scope: group})
 	p.refused(ajar.Conflict, err)
-	b, err := p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{ID: a.ID, Principal: alice.Principal, Role: r.ID, Scope: a.Scope, Description: "why"})
+	b, err := assigned(p.b, p.owner, ajar.RoleAssignment{ID: a.ID, Principal: alice.Principal, Role: r.ID, Scope: a.Scope, Description: "why"})
 	p.must(err)
 	if b.Description != "why" || !b.Created.Equal(a.Created) || b.PrincipalKind != ajar.User {
 		t.Errorf("%+v", b)
@@ -526,7 +526,7 @@ func TestRightsInMemoryFollowEveryChange(t *testing.T) {
 			if r.IntN(4) == 0 {
 				to = team.ID
 			}
-			a, err := p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: to, Role: roles[r.IntN(4)], Scope: scopes[r.IntN(4)]})
+			a, err := assigned(p.b, p.owner, ajar.RoleAssignment{Principal: to, Role: roles[r.IntN(4)], Scope: scopes[r.IntN(4)]})
 			if err == nil {
 				held = append(held, a.ID)
 			}
@@ -549,14 +549,16 @@ func TestRightsInMemoryFollowEveryChange(t *testing.T) {
 		}
 		for _, w := range who {
 			for _, a := range []ajar.Action{ajar.PolicyRead, ajar.PolicyInitiate, ajar.MachineWrite} {
-				var last ajar.Decision
+				var last error
 				for i, b := range brokers {
-					d, err := b.Allowed(ctx, w, a, pol)
-					p.must(err)
-					if i > 0 && d.Allow != last.Allow {
-						t.Fatalf("step %d: %s %s: %v and %v", step, w.Name, a, last, d)
+					err := b.May(ctx, w, a, pol)
+					if err != nil {
+						p.refused(ajar.Forbidden, err)
 					}
-					last = d
+					if i > 0 && (err == nil) != (last == nil) {
+						t.Fatalf("step %d: %s %s: %v and %v", step, w.Name, a, last, err)
+					}
+					last = err
 				}
 			}
 		}

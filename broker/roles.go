@@ -19,23 +19,6 @@ const (
 	maxScopes      = 100
 )
 
-// Allowed answers what rights alone say: may who do action at scope, by which assignment, and if not what is missing.
-func (b *Broker) Allowed(ctx context.Context, who ajar.Caller, action ajar.Action, at ajar.ID) (d ajar.Decision, err error) {
-	if at, err = scope(at); err != nil {
-		return d, err
-	}
-	if err := word("the action", string(action), 256); err != nil {
-		return d, err
-	}
-	err = b.view(ctx, who, func(t *txn) error {
-		if d = (ajar.Decision{Allow: true, By: "plane"}); !t.plane {
-			d = t.rights.DecideWith(t.who, action, at, &t.facts)
-		}
-		return nil
-	})
-	return d, err
-}
-
 // PutRoleDefinition creates a custom role (ID "") or changes one: RoleDefinitionWrite at each of its assignable scopes,
 // old and new, and nobody defines more than they hold there.
 func (b *Broker) PutRoleDefinition(ctx context.Context, who ajar.Caller, r ajar.RoleDefinition) (*ajar.RoleDefinition, error) {

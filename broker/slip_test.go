@@ -17,16 +17,16 @@ func TestADenyIsNotSlippedByMoving(t *testing.T) {
 	p.must(first(p.b.PutManagementGroup(ctx, p.owner, ajar.ManagementGroup{ID: low, Parent: high, Subscriptions: []string{sub}})))
 	worker := p.user("worker", rbac.Owner, ajar.ID("/subscriptions/"+sub))
 	for _, at := range []ajar.ID{low, high} {
-		p.must(first(p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: worker.Principal, Role: rbac.Contributor, Scope: at})))
+		p.must(first(assigned(p.b, p.owner, ajar.RoleAssignment{Principal: worker.Principal, Role: rbac.Contributor, Scope: at})))
 	}
-	p.must(first(p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: worker.Principal, Role: rbac.Contributor, Scope: ajar.Root})))
+	p.must(first(assigned(p.b, p.owner, ajar.RoleAssignment{Principal: worker.Principal, Role: rbac.Contributor, Scope: ajar.Root})))
 	out := ajar.ManagementGroup{ID: low, Parent: high}
 	p.must(first(p.b.PutManagementGroup(ctx, worker, out))) // nothing is denied yet
 	p.must(first(p.b.PutManagementGroup(ctx, worker, ajar.ManagementGroup{ID: low, Parent: high, Subscriptions: []string{sub}})))
 	p.must(first(p.b.PutDenyAssignment(ctx, p.owner, ajar.DenyAssignment{Name: "no machines", Scope: high, Principals: []ajar.PrincipalID{worker.Principal},
 		Permissions: []ajar.Permission{{Actions: []ajar.Action{ajar.MachineWrite}}}})))
 	p.refused(ajar.Forbidden, first(p.b.PutManagementGroup(ctx, worker, out)), "no machines")
-	p.must(first(p.b.PutRoleAssignment(ctx, p.owner, ajar.RoleAssignment{Principal: worker.Principal, Role: rbac.Owner, Scope: low})))
+	p.must(first(assigned(p.b, p.owner, ajar.RoleAssignment{Principal: worker.Principal, Role: rbac.Owner, Scope: low})))
 	p.refused(ajar.Forbidden, first(p.b.PutManagementGroup(ctx, worker, ajar.ManagementGroup{ID: low, Subscriptions: []string{sub}})), "no machines")
 	p.must(first(p.b.PutManagementGroup(ctx, p.owner, out)))
 }

@@ -47,7 +47,7 @@ func drawLease(t *rapid.T, id int, now time.Time) *ajar.Lease {
 	}
 	l.DrainFor = time.Duration(rapid.IntRange(0, 8000).Draw(t, "drain")) * time.Millisecond
 	if l.State == ajar.Closing || l.State == ajar.Closed {
-		l.Reason = rapid.SampledFrom(ajar.Reasons).Draw(t, "reason")
+		l.Reason = rapid.SampledFrom([]ajar.Reason{ajar.Expired, ajar.Revoked, ajar.Superseded, ajar.ReasonGone, ajar.ReasonFailed}).Draw(t, "reason")
 	}
 	if rapid.Bool().Draw(t, "seen") {
 		l.KernelEnd = l.End

@@ -186,6 +186,25 @@ func TestDecisionsUnderConditions(t *testing.T) {
 	}
 }
 
+// TestMightSaysWhatMayYetBeRefused: what a condition allows as long as little is known is asked again.
+func TestMightSaysWhatMayYetBeRefused(t *testing.T) {
+	w, who := newWorld(t), ajar.Caller{Principal: alice}
+	w.assign(alice, JITRequester, sub1)
+	w.Assignments[0].Condition = `!(Exists @Resource[Microsoft.Compute/virtualMachines/tags:closed])`
+	if d, depends := w.index().Might(who, ajar.PolicyInitiate, pol, &Facts{}); !d.Allow || !depends {
+		t.Errorf("before the machine is known: %+v, depends: %v", d, depends)
+	}
+	f := askFacts()
+	f.Tags = map[string]string{"Closed": "yes"}
+	if d := w.index().DecideWith(who, ajar.PolicyInitiate, pol, f); d.Allow {
+		t.Errorf("a machine with that tag: %+v", d)
+	}
+	w.assign(alice, Owner, ops)
+	if d, depends := w.index().Might(who, ajar.PolicyInitiate, pol, &Facts{}); !d.Allow || depends {
+		t.Errorf("by another role, without a condition: %+v, depends: %v", d, depends)
+	}
+}
+
 // TestABrokenConditionNeverHolds: what was kept and cannot be read any longer gives nothing.
 func TestABrokenConditionNeverHolds(t *testing.T) {
 	w := newWorld(t)

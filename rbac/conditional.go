@@ -37,7 +37,7 @@ func (ix *Index) Might(who ajar.Caller, action ajar.Action, scope ajar.ID, f *Fa
 
 // plain reports whether who may do action at scope by what is held under no condition.
 func (ix *Index) plain(who ajar.Caller, action ajar.Action, scope ajar.ID) bool {
-	m := ix.control.of(action)
+	m := ix.masks.of(action)
 	for _, f := range ix.walk(ix.holder(who), []byte(scopeKey(scope)), nil) {
 		for _, r := range f.roles {
 			if m.roles.has(r.role) {
@@ -55,7 +55,7 @@ func (ix *Index) conditional(who ajar.Caller, action ajar.Action, scope ajar.ID)
 	if !h.ifs {
 		return ""
 	}
-	m := ix.control.of(action)
+	m := ix.masks.of(action)
 	for _, f := range ix.walk(h, []byte(scopeKey(scope)), nil) {
 		for _, d := range f.denies {
 			if m.denies.has(d) && (f.last || !ix.denies[d].notBelow) {

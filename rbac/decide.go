@@ -11,25 +11,16 @@ import (
 // forbids it, or the assignment whose condition does not hold; Unmet tells what is missing and which role would give it.
 // Conditions that ask for more than action and scope do not hold.
 func (ix *Index) Decide(who ajar.Caller, action ajar.Action, scope ajar.ID) ajar.Decision {
-	return ix.decide(who, action, scope, &ix.control, nil)
+	return ix.DecideWith(who, action, scope, nil)
 }
 
-// DecideWith is Decide where conditions can ask about f.
-func (ix *Index) DecideWith(who ajar.Caller, action ajar.Action, scope ajar.ID, f *Facts) ajar.Decision {
-	return ix.decide(who, action, scope, &ix.control, f)
-}
-
-// DecideData is Decide for a data action, such as logging in to a machine.
-func (ix *Index) DecideData(who ajar.Caller, action ajar.Action, scope ajar.ID) ajar.Decision {
-	return ix.decide(who, action, scope, &ix.data, nil)
-}
-
-func (ix *Index) decide(who ajar.Caller, action ajar.Action, scope ajar.ID, ms *masks, facts *Facts) ajar.Decision {
+// DecideWith is Decide where conditions can ask about facts.
+func (ix *Index) DecideWith(who ajar.Caller, action ajar.Action, scope ajar.ID, facts *Facts) ajar.Decision {
 	h := ix.holder(who)
 	if h.out {
 		return ajar.Decision{Unmet: []string{"principal " + shown(who) + " is disabled or unknown"}}
 	}
-	m := ms.of(action)
+	m := ix.masks.of(action)
 	var buf [512]byte
 	var room [16]found
 	by, role, taken := "", 0, -1

@@ -29,8 +29,8 @@ type Index struct {
 	above    map[string][]string // a subscription or management group → all management groups above it
 	below    map[string][]string // a management group → the subscriptions in it, nested ones included
 
-	control, data masks // by action: which roles grant it, which denies take it
-	holders       holders
+	masks   masks // by action: which roles grant it, which denies take it
+	holders holders
 }
 
 type role struct {
@@ -99,8 +99,7 @@ func New(d Data) *Index {
 		}
 	}
 	ix.nest(d.ManagementGroups)
-	ix.control.ix = ix
-	ix.data.ix, ix.data.data = ix, true
+	ix.masks.ix = ix
 	return ix
 }
 
@@ -167,15 +166,11 @@ func scopeKey(s ajar.ID) string {
 	return k
 }
 
-// grants reports whether r grants action, or data action, which is lower case.
-func (r role) grants(action string, data bool) bool {
+// grants reports whether r grants action, which is lower case.
+func (r role) grants(action string) bool {
 	for i := range r.perms {
 		p := &r.perms[i]
-		yes, no := p.actions, p.notActions
-		if data {
-			yes, no = p.data, p.notData
-		}
-		if matchAny(yes, action) && !matchAny(no, action) {
+		if matchAny(p.actions, action) && !matchAny(p.notActions, action) {
 			return true
 		}
 	}
@@ -186,7 +181,6 @@ func (r role) grants(action string, data bool) bool {
 // from outside.
 type masks struct {
 	ix    *Index
-	data  bool
 	known atomic.Pointer[map[ajar.Action]*mask]
 	mu    sync.Mutex // held to replace known
 }
@@ -230,7 +224,7 @@ func (ms *masks) make(action ajar.Action) *mask {
 	a := strings.ToLower(string(action))
 	advise := -1
 	for i, r := range ms.ix.roles {
-		if r.grants(a, ms.data) {
+		if r.grants(a) {
 			m.roles.add(i)
 			if advise < 0 || slices.Index(suggested, r.id) > slices.Index(suggested, ms.ix.roles[advise].id) {
 				advise = i
@@ -238,7 +232,7 @@ func (ms *masks) make(action ajar.Action) *mask {
 		}
 	}
 	for i, d := range ms.ix.denies {
-		if d.role.grants(a, ms.data) {
+		if d.role.grants(a) {
 			m.denies.add(i)
 		}
 	}

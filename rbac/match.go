@@ -5,12 +5,6 @@ import (
 	"strings"
 )
 
-// Match reports whether action is one that pattern stands for: a * is any run of characters, slashes included, or, where it
-// is a segment of its own below a type, no segment at all; and case does not matter.
-func Match(pattern, action string) bool {
-	return matchAny(readings(strings.ToLower(pattern)), strings.ToLower(action))
-}
-
 // mostReadings bounds what one pattern becomes.
 const mostReadings = 16
 
@@ -33,7 +27,8 @@ func readings(pattern string) []string {
 	return all
 }
 
-// match is Match for lower-case operands. A * in action is an ordinary character, which a pattern's * alone stands for;
+// match reports whether action is one that pattern stands for, both in lower case: a * is any run of characters, slashes
+// included. A * in action is an ordinary character, which a pattern's * alone stands for;
 // so match also says, of two patterns, that everything the second stands for the first stands for too.
 func match(pattern, action string) bool {
 	p, a, star, mark := 0, 0, -1, 0

@@ -169,13 +169,10 @@ func TestIndexAgreesWithTheModel(t *testing.T) {
 			if rapid.Bool().Draw(t, "claims") {
 				who.Groups = []ajar.PrincipalID{genWho.Draw(t, "claim")}
 			}
-			a, s, data := genAction.Draw(t, "action"), genScope.Draw(t, "scope"), rapid.Bool().Draw(t, "data")
+			a, s := genAction.Draw(t, "action"), genScope.Draw(t, "scope")
 			got := ix.Decide(who, a, s)
-			if data {
-				got = ix.DecideData(who, a, s)
-			}
-			if want := m.decide(who, a, s, data); got.Allow != want {
-				t.Fatalf("%v %s at %s (data %v): index %+v, model %v", who, a, s, data, got, want)
+			if want := m.decide(who, a, s, false); got.Allow != want {
+				t.Fatalf("%v %s at %s: index %+v, model %v", who, a, s, got, want)
 			}
 			if got.Allow == (len(got.Unmet) > 0) || (got.Allow && got.By == "") {
 				t.Fatalf("no reason: %+v", got)

@@ -15,7 +15,7 @@ func (ix *Index) Scopes(who ajar.Caller, action ajar.Action, under ajar.ID) []aj
 	if h.out {
 		return nil
 	}
-	m := ix.control.of(action)
+	m := ix.masks.of(action)
 	gives := func(n *node) bool {
 		has := func(r held) bool { return m.roles.has(r.role) }
 		return slices.ContainsFunc(n.roles, has) || slices.ContainsFunc(n.ifs, has)
