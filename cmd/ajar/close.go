@@ -96,8 +96,8 @@ func closeCmd(a *app) *cobra.Command {
 		}), err)
 	})
 	c.Long = `Closes ports before their end, cuts the sessions on them, and waits until the rules were seen to be gone. If a host cannot
-be told it exits with 5: the port closes when the host is back, and by itself at its end at the latest. A request that
-still waits for approval is withdrawn.`
+be told it exits with 5: the port closes when the host is back, and by itself at its end at the latest. With --request,
+one that still waits for approval is withdrawn.`
 	w.add(c, "close")
 	c.Flags().StringVarP(&reason, "reason", "r", "", "why; the log keeps it")
 	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until they were seen to be closed")
@@ -146,9 +146,11 @@ func (a *app) close(ctx context.Context, c *client.Client, w whichFlags, args []
 			return nil, err
 		}
 		if r.State == ajar.Pending {
-			_, err = c.Withdraw(ctx, r.ID, reason)
+			if _, err := c.Withdraw(ctx, r.ID, reason); err != nil {
+				return nil, err
+			}
 			a.say("request %s is withdrawn", r.ID)
-			return []client.Lease{}, err
+			return []client.Lease{}, nil
 		}
 		r, err = c.Revoke(ctx, r.ID, reason)
 		return r.Leases, err

@@ -126,12 +126,16 @@ func hostAddCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if t.Created.IsZero() {
-			a.say("%s is new, in %s", t.ID.Name(), t.ID.Group())
-		}
-		j, err := c.JoinToken(ctx, t.ID, or(location, t.Location), replace)
+		var j client.Join
+		err = secretOut(tokenFile, &j.Token, func() (err error) {
+			j, err = c.JoinToken(ctx, t.ID, or(location, t.Location), replace)
+			return err
+		})
 		if err != nil {
 			return err
+		}
+		if t.Created.IsZero() {
+			a.say("%s is new, in %s", t.ID.Name(), t.ID.Group())
 		}
 		return a.joinToken(t.ID, j, tokenFile)
 	})
@@ -145,12 +149,6 @@ on a command line.`
 }
 
 func (a *app) joinToken(id ajar.ID, j client.Join, file string) error {
-	if file != "" {
-		if err := writeSecret(file, j.Token); err != nil {
-			return err
-		}
-		j.Token = ""
-	}
 	if !strings.Contains(j.Command, "--token-file") {
 		j.Command = or(j.Command, "ajar-agent join") + " --token-file -"
 	}

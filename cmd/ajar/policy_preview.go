@@ -20,8 +20,9 @@ type change struct {
 	policy client.Policy
 }
 
-// preview asks the plane what the policies would change, and writes it for a person on standard error.
-func (a *app) preview(ctx context.Context, c *client.Client, want []client.Policy) ([]change, error) {
+// preview asks the plane what the policies would change, and writes it for a person on standard error. Connections to
+// new guards that wait for confirmation are spared until then.
+func (a *app) preview(ctx context.Context, c *client.Client, want []client.Policy, waits bool) ([]change, error) {
 	var all []change
 	for _, p := range want {
 		w, err := c.WhatIf(ctx, p)
@@ -44,15 +45,25 @@ func (a *app) preview(ctx context.Context, c *client.Client, want []client.Polic
 				ch.Dropped = append(ch.Dropped, r)
 			}
 		}
-		a.sayChange(ch)
+		a.sayChange(ch, waits)
 		all = append(all, ch)
 	}
 	return all, nil
 }
 
+// rules are what p says, a line each; what is as it would be if p did not say it is left out.
 func rules(p client.Policy) []string {
 	var all []string
+	if p.Properties.Unguard == ajar.Keep {
+		all = append(all, "unguard: keep, so that ports that are dropped stay closed")
+	}
+	if p.Properties.BreakGlass == ajar.Off {
+		all = append(all, "breakGlass: off, so that nobody opens ports on the machines themselves")
+	}
 	for _, m := range p.Properties.Machines {
+		if m.PublicIPAddress != "" {
+			all = append(all, m.ID.Name()+": behind "+m.PublicIPAddress)
+		}
 		for _, c := range m.Ports {
 			all = append(all, m.ID.Name()+": "+rule(c))
 		}
@@ -60,7 +71,7 @@ func rules(p client.Policy) []string {
 	return all
 }
 
-func (a *app) sayChange(ch change) {
+func (a *app) sayChange(ch change, waits bool) {
 	a.say("policy %s in %s:", ch.Policy.Name(), ch.Policy.ResourceGroup())
 	nothing := true
 	line := func(mark, format string, args ...any) {
@@ -88,7 +99,11 @@ func (a *app) sayChange(ch change) {
 	}
 	for _, i := range w.Impact {
 		for _, c := range i.Connections {
-			line("CUTS", "%s from %s on %s, connected now", port(c.Number, c.Protocol), c.Remote, i.Target.Name())
+			when := "connected now"
+			if waits {
+				when += ", once that is confirmed"
+			}
+			line("CUTS", "%s from %s on %s, %s", port(c.Number, c.Protocol), c.Remote, i.Target.Name(), when)
 		}
 		said := map[string]bool{} // a service that listens on IPv4 and IPv6 is one to people
 		for _, l := range i.Listening {

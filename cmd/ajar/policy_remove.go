@@ -77,7 +77,7 @@ func takeOut(p *client.Policy, machine ajar.ID, ports []string) error {
 
 func (a *app) deletePolicy(ctx context.Context, c *client.Client, p client.Policy, f policyFlags) error {
 	p.Properties.Machines = []client.MachinePolicy{}
-	changes, err := a.preview(ctx, c, []client.Policy{p})
+	changes, err := a.preview(ctx, c, []client.Policy{p}, false)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ func (a *app) policySet(ctx context.Context, args []string, f policyFlags) error
 
 // putPolicies shows what the policies would change, asks where that is called for, and puts them.
 func (a *app) putPolicies(ctx context.Context, c *client.Client, want []client.Policy, f policyFlags) error {
-	changes, err := a.preview(ctx, c, want)
+	changes, err := a.preview(ctx, c, want, f.confirm.d > 0)
 	if err != nil {
 		return err
 	}

@@ -144,8 +144,12 @@ func scopeOf(ctx context.Context, c *client.Client, s string) (ajar.ID, error) {
 		return t.ID, err
 	}
 	places, lookErr := placesNamed(ctx, c, s)
-	if lookErr != nil || len(places) == 0 {
+	if lookErr != nil {
 		return "", err // what it most likely was meant to be is a machine
+	}
+	if len(places) == 0 {
+		return "", hint(ajar.Errorf(ajar.NotFound, "there is no machine, group or policy (GROUP/POLICY) %q that you may see", s),
+			"%s", nearMachines(ctx, c, s, "ajar targets lists machines and their groups; / is everything"))
 	}
 	return single(places, "place", s, "", func(id ajar.ID) string { return string(id) })
 }

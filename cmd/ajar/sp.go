@@ -50,15 +50,13 @@ func secretAddCmd(a *app, k principalKind) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := c.CreateSecret(ctx, string(p.ID), life.d)
+		var s client.NewSecret
+		err = secretOut(file, &s.Value, func() (err error) {
+			s, err = c.CreateSecret(ctx, string(p.ID), life.d)
+			return err
+		})
 		if err != nil {
 			return err
-		}
-		if file != "" {
-			if err := writeSecret(file, s.Value); err != nil {
-				return err
-			}
-			s.Value = ""
 		}
 		return a.show(s, func(w io.Writer) {
 			a.say("secret %s of %s%s; it is not shown again", s.ID, plain(p.Name), ends(a, s.Secret))
@@ -79,20 +77,27 @@ func ends(a *app, s client.Secret) string {
 	return " ends " + a.when(s.Expires)
 }
 
-// writeSecret writes a secret to a new file that nobody else may read.
-func writeSecret(path, secret string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// secretOut has a secret made, and moves it to a new file that nobody else may read, if there is to be one. The file comes
+// first: a secret that could not be written down would be good all the same.
+func secretOut(file string, secret *string, make func() error) error {
+	if file == "" {
+		return make()
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("write the secret: %w", err)
 	}
-	_, err = fmt.Fprintln(f, secret)
+	if err = make(); err == nil {
+		_, err = fmt.Fprintln(f, *secret)
+	}
+	*secret = ""
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		return fmt.Errorf("write the secret: %w", err)
+		os.Remove(file)
 	}
-	return nil
+	return err
 }
 
 func secretListCmd(a *app, k principalKind) *cobra.Command {

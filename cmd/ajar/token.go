@@ -53,15 +53,13 @@ func tokenCreateCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t, err := c.CreateToken(ctx, args[0], life.d)
+		var t client.NewToken
+		err = secretOut(file, &t.Secret, func() (err error) {
+			t, err = c.CreateToken(ctx, args[0], life.d)
+			return err
+		})
 		if err != nil {
 			return err
-		}
-		if file != "" {
-			if err := writeSecret(file, t.Secret); err != nil {
-				return err
-			}
-			t.Secret = ""
 		}
 		return a.show(t, func(w io.Writer) {
 			a.say("token %s ends %s; it is not shown again", tokenHead(t.ID), a.when(t.Expires))
