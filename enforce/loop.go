@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -57,7 +56,6 @@ type Loop struct {
 	trouble map[ajar.EndpointID]bool // those whose last pass failed
 	next    time.Time                // the earliest due that is known of; zero = none
 	running context.Context          // of the passes; nil = none may begin
-	begun   atomic.Int64             // passes so far
 }
 
 // flight is a pass under way.
@@ -335,7 +333,6 @@ func (l *Loop) launch(c ajar.Claim) (f *flight, ok bool) {
 		return nil, false
 	}
 	l.flying[id] = f
-	l.begun.Add(1)
 	return f, true
 }
 
@@ -379,15 +376,6 @@ func (l *Loop) fly(ctx context.Context, f *flight, c ajar.Claim) {
 	} else {
 		l.schedule(due)
 	}
-}
-
-// Once claims what is due now, works on it to the end, and reports whether there was anything.
-func (l *Loop) Once(ctx context.Context) (worked bool, err error) {
-	l.init()
-	began := l.begun.Load()
-	_, err = l.round(ctx, false)
-	l.passes.Wait()
-	return l.begun.Load() > began, err
 }
 
 // evict drops the plans of endpoints that this replica has not worked on for long.

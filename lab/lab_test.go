@@ -64,8 +64,10 @@ func TestWatchSeesARuleComeAndGo(t *testing.T) {
 	l := bare(t)
 	m := l.Machines[0]
 	to := netip.AddrPortFrom(m.IPv4, 7000)
-	if open, err := l.Attacker.Scan(m.IPv4, 22, 80, 7000); err != nil || fmt.Sprint(open) != "[22 7000]" {
-		t.Fatalf("open: %v, %v", open, err)
+	for port, open := range map[uint16]bool{22: true, 80: false, 7000: true} {
+		if err := l.Attacker.Try(netip.AddrPortFrom(m.IPv4, port)); (err == nil) != open {
+			t.Fatalf("port %d: %v", port, err)
+		}
 	}
 	began := time.Now()
 	talk, err := l.Requester.Talk(t.Context(), m, 7000)

@@ -25,7 +25,6 @@ import (
 type Plane struct {
 	URL       string
 	AgentAddr string
-	CAFile    string
 	CAHash    string
 	Admin     *client.Client // signed in as the administrator
 	AdminEnv  []string       // of the administrator's ajar
@@ -164,11 +163,6 @@ func (p *Plane) Stop() { p.proc.Stop() }
 
 // Proc is the running ajard.
 func (p *Plane) Proc() *Proc { return p.proc }
-
-// Ajard runs a command of ajard on the plane's machine.
-func (p *Plane) Ajard(ctx context.Context, args ...string) (string, error) {
-	return p.Space.Output(ctx, nil, append([]string{filepath.Join(p.lab.o.Bin, "ajard")}, args...)...)
-}
 
 func (p *Plane) close() {
 	p.proc.Kill()

@@ -62,19 +62,6 @@ func (s *Space) Try(to netip.AddrPort) error {
 	return s.Run(func() error { return connect(to) })
 }
 
-// Scan tries the ports of an address one after the other and returns those that are open.
-func (s *Space) Scan(to netip.Addr, ports ...uint16) (open []uint16, err error) {
-	err = s.Run(func() error {
-		for _, p := range ports {
-			if connect(netip.AddrPortFrom(to, p)) == nil {
-				open = append(open, p)
-			}
-		}
-		return nil
-	})
-	return open, err
-}
-
 // AwaitOpen tries without a pause until a connection comes about, and returns when that was.
 func (s *Space) AwaitOpen(ctx context.Context, to netip.AddrPort) (at time.Time, err error) {
 	return s.await(ctx, to, true, 0)
