@@ -32,8 +32,7 @@ type batch struct {
 	before   counters  // as the database has them
 	events   []logged  // of the accepted Updates
 	sealed   []sealing // the same
-	accepted []*update // that a failing COMMIT takes with it
-	readers  []*update // that wrote nothing, and may have read what those did
+	accepted []*update
 }
 
 // sealing is what an Update has done in the database when its batch is sealed. It can no longer be refused then.
@@ -126,11 +125,12 @@ func (b *batch) transact(updates func(context.Context) error) (fault error) {
 	}
 	b.begun = false
 	if err := b.c.commit(ctx); err != nil {
-		// It may have happened or not. Nobody may be told that it did, and trying again could do it twice.
+		// It may have happened or not. Nobody may be told that it did, and trying again could do it twice. What those
+		// were told who came after the first that was accepted, and were refused or only looked, may rest on it.
 		b.abandon(ctx)
 		b.writer.failed.Store(true)
 		b.store.log.Error("commit failed", "err", err, "updates", len(b.accepted))
-		for _, u := range append(b.readers, b.accepted...) {
+		for _, u := range b.updates[slices.Index(b.updates, b.accepted[0]):] {
 			u.err = ajar.Because(ajar.Unavailable, err, "the database did not confirm the change; look whether it happened before trying again")
 		}
 		return nil
@@ -294,9 +294,6 @@ func (b *batch) run(ctx context.Context, u *update) (fault error) {
 		return b.refuse(ctx, t)
 	}
 	if !t.wrote() && len(t.events) == 0 {
-		if len(b.accepted) > 0 {
-			b.readers = append(b.readers, u)
-		}
 		return nil
 	}
 	if t.wrote() && b.counters.seq == saved.seq {

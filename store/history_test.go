@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"math/rand/v2"
-	"strings"
 	"testing"
 
 	"github.com/ajar-access/ajar/store/storetest"
@@ -73,6 +72,13 @@ func (b *badLine) classify(err error) (error, bool) {
 
 type badConn struct{ conn }
 
+func (c badConn) begin(ctx context.Context, write bool) error {
+	if write && rand.IntN(60) == 0 {
+		return errFault
+	}
+	return c.conn.begin(ctx, write)
+}
+
 func (c badConn) commit(ctx context.Context) error {
 	switch rand.IntN(12) {
 	case 0:
@@ -94,7 +100,7 @@ func (c badConn) query(ctx context.Context, q string, args []any, each func(row)
 }
 
 func (c badConn) later(ctx context.Context, want int64, q string, args ...any) error {
-	if !strings.Contains(q, "event_") && rand.IntN(400) == 0 {
+	if rand.IntN(400) == 0 {
 		return errFault
 	}
 	return c.conn.later(ctx, want, q, args...)

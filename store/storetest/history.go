@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,9 +20,10 @@ import (
 )
 
 // History runs concurrent Updates of everything that a Tx can do, drawn at random, over stores that all have the same
-// empty database; some refuse in the end, some panic. What each saw must be what it would have seen had they run one
-// after the other in the order in which they ran last, over maps; and so must what Views see afterwards. An Update that
-// ends Unavailable may have happened. AJAR_SOAK=10m in the environment has it go on for that long.
+// empty database; some refuse in the end, some panic. Each counts on a turn, and what it saw must be what it would have
+// seen had they run one after the other in the order of their turns, over maps, whatever it was told; and so must what
+// Views see afterwards. Only one that ends Unavailable is not told what it saw; it may have happened. AJAR_SOAK=10m in the
+// environment has it go on for that long.
 func History(t testing.TB, stores ...ajar.Store) {
 	t.Helper()
 	rounds, end := 20, time.Time{}
@@ -49,10 +49,8 @@ type history struct {
 	seed   uint64
 	state  *naive
 	claims []ajar.Claim // that were given
-	order  atomic.Int64
 	n      uint64
 	seq    int64
-	doubt  bool // a commit failed: who was refused in it may have been for what did not come about
 }
 
 // change is one Update: as it was drawn, and what came of its last run.
@@ -60,9 +58,9 @@ type change struct {
 	h     *history
 	id    uint64
 	known []ajar.Claim // that were given before
-	order int64
 	run   *run
 	err   error
+	done  bool // it happened
 }
 
 // run is one run of it, in either world.
@@ -73,6 +71,7 @@ type run struct {
 	claims []ajar.Claim
 	log    []string
 	puts   []stamped
+	turn   int64 // how many were before it
 }
 
 type stamped struct {
@@ -86,6 +85,14 @@ func (c *change) start(tx ajar.Tx) *run {
 }
 
 func (r *run) play(name string) error {
+	turn := &ajar.Tally{Key: "turn"}
+	if err := r.tx.GetDoc(ajar.KindTally, turn.Key, turn); err != nil && !errors.Is(err, ajar.NotFound) {
+		return err
+	}
+	r.turn = turn.Rev
+	if err := r.tx.Put(turn); err != nil {
+		return err
+	}
 	for range 1 + r.IntN(7) {
 		r.step()
 		runtime.Gosched()
@@ -119,20 +126,22 @@ func (h *history) round(i int) {
 				ready.Done()
 			}
 			c.err = s.Update(context.Background(), func(tx ajar.Tx) error {
-				if i == 0 && c.order == 0 { // the others gather behind it
+				if i == 0 && c.run == nil { // the others gather behind it
 					ready.Wait()
 					for range 50 {
 						runtime.Gosched()
 					}
 				}
-				c.order, c.run = h.order.Add(1), c.start(tx)
+				c.run = c.start(tx)
 				return c.run.play(c.name())
 			})
 		})
 	}
 	done.Wait()
-	slices.SortFunc(changes, func(a, b *change) int { return cmp.Compare(a.order, b.order) })
-	h.doubt = slices.ContainsFunc(changes, func(c *change) bool { return errors.Is(c.err, ajar.Unavailable) })
+	for _, c := range changes {
+		c.done = c.err == nil || (errors.Is(c.err, ajar.Unavailable) && h.logged(c))
+	}
+	slices.SortFunc(changes, (*change).compare)
 	for _, c := range changes {
 		if h.replay(c); h.t.Failed() {
 			return
@@ -141,6 +150,25 @@ func (h *history) round(i int) {
 	for _, s := range h.stores {
 		h.inspect(s)
 	}
+}
+
+// compare orders by turns. Of those that were told the same one, one at most happened, behind the others.
+func (c *change) compare(d *change) int {
+	return cmp.Or(cmp.Compare(c.turn(), d.turn()), cmp.Compare(c.last(), d.last()))
+}
+
+func (c *change) turn() int64 {
+	if c.run == nil {
+		return 0 // it never ran
+	}
+	return c.run.turn
+}
+
+func (c *change) last() int {
+	if c.done {
+		return 1
+	}
+	return 0
 }
 
 // replay does over maps what c did, and compares.
@@ -155,16 +183,12 @@ func (h *history) replay(c *change) {
 		}()
 		return want.play(c.name())
 	}()
-	happened := c.err == nil
-	switch {
-	case errors.Is(c.err, ajar.Unavailable):
-		happened = h.logged(c)
-	case h.doubt && c.err != nil:
-	case (c.err == nil) != (wantErr == nil), c.err != nil && !errors.Is(c.err, wantErr):
+	told := !errors.Is(c.err, ajar.Unavailable)
+	if told && ((c.err == nil) != (wantErr == nil) || (c.err != nil && !errors.Is(c.err, wantErr))) {
 		h.t.Errorf("%s: got %v, want %v", c.name(), c.err, wantErr)
 		return
 	}
-	if (happened || !h.doubt) && c.run != nil {
+	if (c.done || told) && c.run != nil {
 		for i := range min(len(want.log), len(c.run.log)) {
 			if got := c.run.log[i]; got != want.log[i] {
 				h.t.Errorf("%s, step %d of %v:\n got %s\nwant %s", c.name(), i, c.run.log[:i], got, want.log[i])
@@ -177,14 +201,14 @@ func (h *history) replay(c *change) {
 			switch is := *p.doc.Stamped(); {
 			case c.err != nil && is.Rev > p.was.Rev:
 				h.t.Errorf("%s: a stamp was not put back: %+v, was %+v", c.name(), is, p.was)
-			case happened && p.is.Seq <= h.seq:
+			case c.done && p.is.Seq <= h.seq:
 				h.t.Errorf("%s: Seq %d behind %d", c.name(), p.is.Seq, h.seq)
-			case happened:
+			case c.done:
 				h.seq = p.is.Seq
 			}
 		}
 	}
-	if happened {
+	if c.done {
 		h.state = next
 		if c.run != nil {
 			h.claims = slices.Concat(h.claims[max(0, len(h.claims)-6):], c.run.claims)
