@@ -40,6 +40,7 @@ type Lease struct {
 	KernelEnd  time.Time // the deadline last read back from the firewall; zero = never seen there
 	Closed     time.Time // when its rule was seen to be gone
 	Unverified bool      // Closed without anybody having seen the rule go
+	Ended      time.Time `json:",omitzero"` // when somebody or something ended it before End
 	ClosedBy   PrincipalID
 	Trouble    string // why it is still Opening or Closing, for people; "" when nothing is wrong
 	// Outlived is what its host said of live sessions that went on after End; nil = nothing.

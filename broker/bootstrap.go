@@ -235,7 +235,7 @@ func (t *txn) closeRestored(l *ajar.Lease) error {
 	} else {
 		l.Reason = ajar.Revoked // not even draining
 	}
-	l.ClosedBy = t.who.Principal
+	l.Ended, l.ClosedBy = t.now, t.who.Principal
 	if err := t.Put(l); err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (t *txn) end(l *ajar.Lease, why ajar.Reason) error {
 	default:
 		return nil
 	}
-	l.ClosedBy = t.who.Principal
+	l.Ended, l.ClosedBy = t.now, t.who.Principal
 	if err := t.Put(l); err != nil {
 		return err
 	}

@@ -344,7 +344,7 @@ func TestEarlyClose(t *testing.T) {
 	_, err = p.b.Revoke(ctx, alice, o.Request.ID, "done")
 	p.must(err)
 	l := p.wants(o.Leases[0].ID, ajar.Closing, ajar.Revoked)
-	if l.ClosedBy != alice.Principal || !l.End.Equal(start.Add(time.Hour)) || l.Live(p.clock()) {
+	if l.ClosedBy != alice.Principal || !l.Ended.Equal(p.clock()) || !l.End.Equal(start.Add(time.Hour)) || l.Live(p.clock()) {
 		t.Errorf("%+v", l)
 	}
 	_, err = p.b.Revoke(ctx, alice, o.Request.ID, "")

@@ -10,7 +10,7 @@ import (
 // Hooks are told what the loop does, for metrics. Each may be nil; none may block.
 type Hooks struct {
 	Opened func(time.Duration) // from a lease's decision until its rule was read back
-	Closed func(time.Duration) // from a deadline until the rule was seen to be gone
+	Closed func(time.Duration) // from a deadline, or an early close, until the rule was seen to be gone
 	Passed func(time.Duration, error)
 	Drift  func(rules int) // repaired, on one endpoint
 }

@@ -168,6 +168,36 @@ func TestRevokedLeaseOfAnUnreachableHostMayBeOpen(t *testing.T) {
 	})
 }
 
+func TestCloseLagIsMeasuredFromWhateverEndedTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ep := r.endpoint("vm1")
+		lags := make(chan time.Duration, 9)
+		r.loop.Hooks.Closed = func(d time.Duration) { lags <- d }
+		r.run()
+		long, short := r.lease(ep, time.Hour), r.lease(ep, 10*time.Minute)
+		before := r.lease(ep, time.Hour)
+		after(5 * time.Minute)
+		r.fw.Host(ep).Set(func(h *fake.Host) { h.Fault.Unreachable = true })
+		r.revoke(long)
+		r.change(func(l *ajar.Lease) error { return l.Move(ajar.Closing, ajar.Revoked) }, before) // by a program that did not say when
+		after(time.Minute)
+		r.fw.Host(ep).Set(func(h *fake.Host) { h.Fault.Unreachable = false })
+		after(time.Minute)
+		for _, id := range []ajar.LeaseID{long, before} {
+			r.want(id, ajar.Closed, ajar.Revoked)
+		}
+		if d := <-lags; len(lags) != 0 || d < 5*time.Second || d > 2*time.Minute {
+			t.Fatalf("closing what was revoked while its host was away took %s, and there are %d more", d, len(lags))
+		}
+		after(10 * time.Minute)
+		r.want(short, ajar.Closed, ajar.Expired)
+		if len(lags) != 1 {
+			t.Fatalf("%d lags were told of one deadline", len(lags))
+		}
+	})
+}
+
 func TestUnconfirmedGuardIsRolledBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var by time.Time

@@ -215,7 +215,10 @@ func (r *rig) change(fn func(*ajar.Lease) error, ids ...ajar.LeaseID) {
 
 func (r *rig) revoke(ids ...ajar.LeaseID) {
 	r.t.Helper()
-	r.change(func(l *ajar.Lease) error { return l.Move(ajar.Closing, ajar.Revoked) }, ids...)
+	r.change(func(l *ajar.Lease) error {
+		l.Ended = r.now()
+		return l.Move(ajar.Closing, ajar.Revoked)
+	}, ids...)
 }
 
 func (r *rig) extend(by time.Duration, ids ...ajar.LeaseID) {

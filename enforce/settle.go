@@ -220,10 +220,14 @@ func (w *work) closed(tx ajar.Tx, r *record, l *ajar.Lease) error {
 	}
 	l.Closed = milli(w.done)
 	details := map[string]string{"reason": string(l.Reason)}
+	over, word := l.Ended, "after"
 	if l.Reason == ajar.Expired {
-		lag := max(0, w.done.Sub(l.HardStop()))
+		over, word = l.HardStop(), "late"
+	}
+	if !over.IsZero() { // who was ended by an older program was not told when
+		lag := max(0, w.done.Sub(over))
 		r.closed = append(r.closed, lag)
-		details["late"] = lag.Round(time.Millisecond).String()
+		details[word] = lag.Round(time.Millisecond).String()
 	}
 	return tx.Append(w.event(ajar.LeaseClosed, l, details))
 }
