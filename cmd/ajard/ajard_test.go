@@ -415,6 +415,9 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(m.dir, "ajar.db")); err == nil {
 		t.Error("there is a database after a restore that failed")
 	}
+	if left, err := filepath.Glob(filepath.Join(m.dir, "*restoring*")); err != nil || len(left) > 0 {
+		t.Errorf("a restore that failed left %q, %v", left, err)
+	}
 	out := m.must("restore", "-c", m.conf, "-keep", string(kept.Leases[0].ID), file)
 	if !strings.Contains(out, "1 leases are being closed") {
 		t.Errorf("restore says %q", out)

@@ -88,6 +88,9 @@ func restore(ctx context.Context, e env, args []string) error {
 	}
 	n, err := restoreInto(ctx, c, e, fs.Arg(0), dsn, keep)
 	if err != nil {
+		if isFile {
+			err = errors.Join(err, removeDatabase(file+".restoring"))
+		}
 		return err
 	}
 	if isFile {
