@@ -24,8 +24,9 @@ func logAccessCmd(a *app) *cobra.Command {
 		return a.access(ctx, f, who)
 	})
 	c.Long = `Lists who was let in where, from which address, from when until when, why they asked, and who approved it; the oldest
-first. What was asked for and not granted is in ajar requests list and ajar log. With -o csv and -o json all of it is
-written, with whole IDs and times in UTC.`
+first. What was asked for and not granted is in ajar requests list and ajar log, and what root opened on a machine itself
+in ajar log --action breakGlass: it says if there is such. With -o csv and -o json all of it is written, with whole IDs and
+times in UTC.`
 	c.Flags().StringVar(&f.scope, "scope", "", "only of a machine, or of machines at or below this ID")
 	c.Flags().StringVar(&who, "who", "", "only of this person or service principal")
 	f.limit.add(c, usualRows)
@@ -66,7 +67,31 @@ func (a *app) access(ctx context.Context, f leasesFlags, who string) error {
 	}
 	err = list(a, all, "nobody had access that you may see", heads, a.accessRow)
 	a.cutOff(more, most)
-	return err
+	if err != nil || who != "" {
+		return err
+	}
+	return a.sayGlass(ctx, c, in, f)
+}
+
+// sayGlass says what is in no list of leases: that somebody got in without the plane.
+func (a *app) sayGlass(ctx context.Context, c *client.Client, in ajar.ID, f leasesFlags) error {
+	q := client.EventQuery{Scope: in, Action: ajar.BreakGlass, Since: f.period.since.t, Before: f.period.until.t}
+	found, more, err := some(c.Events(ctx, q), usualRows)
+	if ajar.KindOf(err) == ajar.Forbidden {
+		a.say("what root opened on the machines themselves is not in this list, and you may not read the log that has it")
+		return nil
+	} else if err != nil || len(found) == 0 {
+		return err
+	}
+	times := "once"
+	if len(found) > 1 {
+		times = count(len(found), "time")
+	}
+	if more {
+		times = "more than " + times
+	}
+	a.say("besides, root opened ports on the machines themselves, %s: ajar log --action breakGlass", times)
+	return nil
 }
 
 // addRequests adds to leases why they were asked for and who approved. Who may not read a request goes without.

@@ -127,7 +127,7 @@ func changeConfig(ts *testscript.TestScript, change func(*config)) {
 	ts.Check(writePrivate(ts.Getenv("AJAR_CONFIG"), &c))
 }
 
-// host NAME unreachable | reachable | hangs | answers | refused ADDRESS PORT | connection REMOTE PORT | listener PORT PROCESS.
+// host NAME unreachable | reachable | hangs | answers | refused ADDRESS PORT | connection REMOTE PORT | listener PORT PROCESS | glass.
 func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
 	r := rigOf(ts)
 	id := ajartest.Endpoint(ajartest.MachineID(args[0]))
@@ -153,6 +153,9 @@ func scriptHost(ts *testscript.TestScript, _ bool, args []string) {
 		h.Set(func(h *fake.Host) {
 			h.Connections = append(h.Connections, ajar.Connection{Port: num(3), Local: netip.MustParseAddrPort("192.0.2.1:" + args[3]), Remote: remote})
 		})
+	case "glass":
+		h.Say(ajar.Report{Time: r.Now(), Action: ajar.BreakGlass, Message: "port 22/TCP was opened on the host itself"})
+		r.Until(func() bool { return len(r.Events(ajar.BreakGlass)) > 0 })
 	case "listener":
 		h.Set(func(h *fake.Host) {
 			h.Listening = append(h.Listening, ajar.Listener{Port: num(2), Address: netip.MustParseAddr("0.0.0.0"), Process: args[3]})
