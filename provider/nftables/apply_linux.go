@@ -66,8 +66,8 @@ func (f *Firewall) settle(ctx context.Context, want ajar.Ruleset) error {
 // allow is the rules in memory.
 func (f *Firewall) allow() []ajar.Rule {
 	rs := make([]ajar.Rule, 0, len(f.book.rules))
-	for _, r := range f.book.rules {
-		rs = append(rs, r)
+	for id, p := range f.book.rules {
+		rs = append(rs, p.Rule(id))
 	}
 	slices.SortFunc(rs, func(a, b ajar.Rule) int { return cmp.Compare(a.Lease, b.Lease) })
 	return rs

@@ -95,36 +95,64 @@ func wishes(r ajar.Rule) ([]wish, error) {
 	return ws, nil
 }
 
-// hold is one lease's share in an element.
+// hold is one lease's share in an element, and those of others.
 type hold struct {
-	lease ajar.LeaseID
+	by    *ajar.Packed // whose lease it is; nil = nobody's
 	until int64
+	next  *hold
 }
 
-// elem is what we want of one element and what the kernel was last seen to have.
+// elem is what we want of one element and what the kernel was last seen to have. There are as many as openings, and
+// nearly all are held by one.
 type elem struct {
-	held  []hold
-	wait        // for the end
-	wrote int64 // Unix milliseconds; 0 = not there
-	about bool  // wrote was computed from a listing and may be off by some milliseconds
+	hold
+	wrote int64  // Unix milliseconds; 0 = not there
+	due   int64  // the end that nobody has hung up at yet, Unix milliseconds; 0 = none
+	at    int32  // place in the queue of ends, counted from 1; 0 = not in it
+	port  uint16 // that is waited for; 0 where nobody hangs up: UDP
+	about bool   // wrote was computed from a listing and may be off by some milliseconds
 }
 
 // until is the latest end of those who hold e.
 func (e *elem) until() int64 {
 	var end int64
-	for _, h := range e.held {
+	for h := &e.hold; h != nil; h = h.next {
 		end = max(end, h.until)
 	}
 	return end
 }
 
-func (e *elem) drop(id ajar.LeaseID) {
-	e.held = slices.DeleteFunc(e.held, func(h hold) bool { return h.lease == id })
+// held reports whether anybody holds e.
+func (e *elem) held() bool { return e.by != nil }
+
+func (e *elem) add(by *ajar.Packed, until int64) {
+	if e.held() {
+		e.next = &hold{by, until, e.next}
+	} else {
+		e.hold = hold{by: by, until: until}
+	}
+}
+
+func (e *elem) drop(by *ajar.Packed) {
+	if e.by == by {
+		if e.next != nil {
+			e.hold = *e.next
+		} else {
+			e.hold = hold{}
+		}
+		return
+	}
+	for h := &e.hold; h.next != nil; h = h.next {
+		if h.next.by == by {
+			h.next = h.next.next
+			return
+		}
+	}
 }
 
 // book is all openings in memory. It makes one change independent of how many openings there are.
 type book struct {
-	rules map[ajar.LeaseID]ajar.Rule
+	rules map[ajar.LeaseID]*ajar.Packed
 	elems map[place]*elem
 	count map[shape]int // of elements
 	queue queue
@@ -132,19 +160,19 @@ type book struct {
 }
 
 func newBook() *book {
-	return &book{rules: map[ajar.LeaseID]ajar.Rule{}, elems: map[place]*elem{}, count: map[shape]int{}, lost: map[uint16]struct{}{}}
+	return &book{rules: map[ajar.LeaseID]*ajar.Packed{}, elems: map[place]*elem{}, count: map[shape]int{}, lost: map[uint16]struct{}{}}
 }
 
 // drop takes a lease's holds away and adds the places to touched.
 func (k *book) drop(id ajar.LeaseID, touched map[place]struct{}) {
-	r, ok := k.rules[id]
+	p, ok := k.rules[id]
 	if !ok {
 		return
 	}
-	ws, _ := wishes(r) // it was checked when it came in
+	ws, _ := wishes(p.Rule(id)) // it was checked when it came in
 	for _, w := range ws {
 		if e := k.elems[w.place]; e != nil {
-			e.drop(id)
+			e.drop(p)
 			k.queue.set(e, e.until())
 			touched[w.place] = struct{}{}
 		}
@@ -155,11 +183,12 @@ func (k *book) drop(id ajar.LeaseID, touched map[place]struct{}) {
 // put gives a lease the holds of r, which are ws, instead of those it has.
 func (k *book) put(r ajar.Rule, ws []wish, touched map[place]struct{}) {
 	k.drop(r.Lease, touched)
-	k.rules[r.Lease] = r
+	p := r.Pack()
+	k.rules[r.Lease] = &p
 	for _, w := range ws {
 		e := k.at(w.place)
-		e.drop(r.Lease) // a rule may name one source twice
-		e.held = append(e.held, hold{r.Lease, w.until})
+		e.drop(&p) // a rule may name one source twice
+		e.add(&p, w.until)
 		k.queue.set(e, e.until())
 		touched[w.place] = struct{}{}
 	}
@@ -180,7 +209,7 @@ func (k *book) at(p place) *elem {
 
 // forget removes elements that nobody holds and the kernel does not have.
 func (k *book) forget(p place) {
-	if e := k.elems[p]; e != nil && len(e.held) == 0 && e.wrote == 0 {
+	if e := k.elems[p]; e != nil && !e.held() && e.wrote == 0 {
 		delete(k.elems, p)
 		if k.count[p.shape]--; k.count[p.shape] == 0 {
 			delete(k.count, p.shape)

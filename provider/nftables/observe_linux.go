@@ -96,13 +96,13 @@ func (f *Firewall) seenGuards(got map[bar]int64) []ajar.Guard {
 func (f *Firewall) seenRules(got *book) []ajar.Rule {
 	now := f.clock().UnixMilli()
 	var rs []ajar.Rule
-	for _, r := range f.book.rules {
-		if seen, ok := f.seenRule(r, got, now); ok {
+	for id, p := range f.book.rules {
+		if seen, ok := f.seenRule(p.Rule(id), got, now); ok {
 			rs = append(rs, seen)
 		}
 	}
 	for p, e := range got.elems {
-		if own := f.book.elems[p]; own == nil || len(own.held) == 0 {
+		if own := f.book.elems[p]; own == nil || !own.held() {
 			rs = append(rs, strange(p, e.wrote))
 		}
 	}

@@ -2,13 +2,6 @@ package nftables
 
 import "container/heap"
 
-// wait is an element's place in the queue of ends.
-type wait struct {
-	port uint16 // 0 for what is not waited for: UDP
-	due  int64  // the end that nobody has hung up at yet, Unix milliseconds; 0 = none
-	at   int    // place in the queue, counted from 1; 0 = not in it
-}
-
 // queue is a heap of elements, the next end first. Each knows its place, so that moving an end leaves nothing behind.
 type queue []*elem
 
@@ -16,14 +9,14 @@ func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].due < q[j].due }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].at, q[j].at = i+1, j+1
+	q[i].at, q[j].at = int32(i+1), int32(j+1)
 }
 
 // Push is for container/heap.
 func (q *queue) Push(e any) {
 	el := e.(*elem)
 	*q = append(*q, el)
-	el.at = len(*q)
+	el.at = int32(len(*q))
 }
 
 // Pop is for container/heap.
@@ -42,14 +35,14 @@ func (q *queue) set(e *elem, end int64) {
 	case e.port == 0:
 	case end == 0:
 		if e.at != 0 {
-			heap.Remove(q, e.at-1)
+			heap.Remove(q, int(e.at-1))
 		}
 	case e.at == 0:
 		e.due = end
 		heap.Push(q, e)
 	default:
 		e.due = end
-		heap.Fix(q, e.at-1)
+		heap.Fix(q, int(e.at-1))
 	}
 }
 
