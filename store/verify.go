@@ -31,7 +31,7 @@ func (b *Broken) Error() string {
 }
 
 // VerifyLog reads the log of s from the batch that holds position from on (0 = all of it) and finds any cut, edit or
-// reordering. With a key it checks the signatures too: once a batch is signed all later ones must be, and at least one
+// reordering, also of what lists find events by. With a key it checks the signatures too: once a batch is signed all later ones must be, and at least one
 // must be. Known heads from earlier checks find a log that was cut short or written anew. A fault is a *Broken.
 func VerifyLog(ctx context.Context, s ajar.Store, key ed25519.PublicKey, from int64, known ...ajar.Batch) (Verified, error) {
 	v := &verifier{key: key, known: known, next: 1}
@@ -100,6 +100,16 @@ func (v *verifier) page(tx ajar.Tx) (more bool, err error) {
 		}
 		if err := v.batch(b, bodies); err != nil {
 			return false, err
+		}
+	}
+	if t, ok := tx.(interface {
+		misfiled(first, last int64) (int64, string, error)
+	}); ok && len(batches) > 0 {
+		pos, why, err := t.misfiled(batches[0].First, v.next-1)
+		if err != nil {
+			return false, err
+		} else if pos != 0 {
+			return false, v.broken(pos, "%s", why)
 		}
 	}
 	if len(batches) == verifyPage {
