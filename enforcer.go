@@ -11,7 +11,8 @@ import (
 type Enforcer interface {
 	// Apply makes what we own on ep exactly want. The zero Ruleset removes us entirely. It returns nil only once the
 	// firewall has it and every opening was read back with its deadline; it must stop when ctx ends. Unavailable means
-	// that ep cannot be reached now and nothing is known of what it has.
+	// that ep cannot be reached now and nothing is known of what it has. A rule without an end, which a firewall would keep
+	// for ever, is Invalid and opens nothing.
 	Apply(ctx context.Context, ep Endpoint, want Ruleset) error
 	// Observe reports what we own on ep now, as the firewall has it. Drift is want.Diff(got).
 	Observe(ctx context.Context, ep Endpoint) (Ruleset, error)

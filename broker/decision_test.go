@@ -195,3 +195,34 @@ func TestWhatIsOverKeepsNothingFromBeingExtended(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEndThatPassedIsNotGranted: an end is absolute, and may come before the last yes.
+func TestAnEndThatPassedIsNotGranted(t *testing.T) {
+	p := newPlane(t)
+	p.standard(approvals(1))
+	alice, ann := p.requester("alice"), p.user("ann", rbac.JITApprover, group)
+	a := ask(vm(group, "vm1"), 22, 0)
+	a.End = start.Add(time.Hour)
+	o, err := p.ask(alice, a)
+	p.must(err)
+	p.wait(time.Hour)
+	_, err = p.b.Approve(ctx, ann, o.Request.ID, "")
+	p.refused(ajar.Invalid, err, "not in the future")
+}
+
+// TestLeasesOfATime: from the one moment on, and before the other.
+func TestLeasesOfATime(t *testing.T) {
+	p := newPlane(t)
+	p.standard()
+	p.granted(p.requester("alice"))
+	for _, c := range []struct {
+		since, before time.Duration
+		want          int
+	}{{0, time.Millisecond, 1}, {-time.Hour, 0, 0}, {time.Hour, 2 * time.Hour, 1}, {time.Hour + time.Millisecond, 2 * time.Hour, 0}} {
+		ls, _, err := p.b.Leases(ctx, p.owner, broker.LeaseFilter{Since: start.Add(c.since), Before: start.Add(c.before)})
+		p.must(err)
+		if len(ls) != c.want {
+			t.Errorf("from %s on and before %s: %d leases, want %d", c.since, c.before, len(ls), c.want)
+		}
+	}
+}

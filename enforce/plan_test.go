@@ -138,6 +138,23 @@ func TestPlanAgreesWithDesired(t *testing.T) {
 	})
 }
 
+// TestPlanTellsNothingWithoutAnEnd: what has no end is over, in a difference and in the whole.
+func TestPlanTellsNothingWithoutAnEnd(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	for _, s := range []ajar.LeaseState{ajar.Opening, ajar.Open} {
+		for _, m := range []ajar.EndMode{ajar.Cut, ajar.Drain, ajar.Warn} {
+			p := newPlan()
+			p.put(&ajar.Lease{ID: "a", State: s, Mode: m, DrainFor: time.Hour, Flow: ajar.Flow{Port: ajar.Port{Number: 22, Protocol: ajar.TCP}}}, now)
+			if d := p.delta(now, nil); !d.Empty() {
+				t.Errorf("%s, %s: told %+v", s, m, d)
+			}
+			if w := p.whole(now, nil); len(w.Allow) > 0 {
+				t.Errorf("%s, %s: told %+v", s, m, w)
+			}
+		}
+	}
+}
+
 // 100,000 leases over 1,000 endpoints fit into 60 MB of plans.
 func TestPlansAreSmall(t *testing.T) {
 	var before, after runtime.MemStats

@@ -69,6 +69,11 @@ func (h *Host) plan(o *order, at time.Time, whole bool) *change {
 			continue
 		}
 		named[r.Lease] = true
+		if err := endless(r.Rule); err != nil {
+			c.barred = err
+			c.drop(r.Lease, h.want.rules, now)
+			continue
+		}
 		// The deadline and what remained of it say the same, unless a clock was set in between: the earlier counts.
 		r.Expires = earlier(r.Expires, at.Add(time.Duration(o.Put[i].Left)*time.Millisecond))
 		r.HardStop = earlier(r.HardStop, at.Add(time.Duration(o.Put[i].LeftStop)*time.Millisecond))

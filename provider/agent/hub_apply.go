@@ -100,6 +100,11 @@ func (h *Hub) Remove(ctx context.Context, ep ajar.EndpointID, lift bool) error {
 // order sends a whole state or a delta and waits until the host has it. Orders to one host go one at a time: one that
 // nobody waits for any longer still keeps the next one waiting until the host has answered it.
 func (p *peer) order(ctx context.Context, kind string, o order, put []ajar.Rule) error {
+	for _, r := range put {
+		if err := endless(r); err != nil {
+			return err
+		}
+	}
 	select {
 	case p.slot <- struct{}{}:
 	case <-ctx.Done():

@@ -104,6 +104,14 @@ type timedRule struct {
 	LeftStop int64 `json:"leftStop"` // milliseconds to HardStop
 }
 
+// endless is why r cannot be carried out if it has no end, or nil: whoever relays it refuses it, and so does the host.
+func endless(r ajar.Rule) error {
+	if r.Expires.IsZero() || r.HardStop.IsZero() {
+		return ajar.Errorf(ajar.Invalid, "the rule of lease %s has no end", r.Lease)
+	}
+	return nil
+}
+
 func timed(rules []ajar.Rule, now time.Time) []timedRule {
 	if len(rules) == 0 {
 		return nil

@@ -165,6 +165,11 @@ func (h *Host) write(d ajar.Delta) error {
 		}
 		return ajar.Errorf(ajar.Unavailable, "what was written could not be read back")
 	}
+	for _, r := range d.Put {
+		if r.Expires.IsZero() {
+			return ajar.Errorf(ajar.Invalid, "the rule of lease %s has no end", r.Lease)
+		}
+	}
 	puts, drops := d.Put, d.Drop
 	if h.Fault.Half {
 		puts, drops = puts[:len(puts)/2], drops[:len(drops)/2]

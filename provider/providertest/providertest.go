@@ -47,6 +47,7 @@ func Run(t *testing.T, setup func(t *testing.T) World) {
 		{"overlapping sources end each at their own time", (*bench).overlaps},
 		{"openings end without us", (*bench).endsAlone},
 		{"an opening in the past is not laid", (*bench).past},
+		{"an opening without an end is refused", (*bench).endless},
 		{"an extension has no gap", (*bench).extends},
 		{"draining openings take no new connections", (*bench).drains},
 		{"differences add up", (*bench).changes},

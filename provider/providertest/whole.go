@@ -125,6 +125,26 @@ func (b *bench) past() {
 	b.has(ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{live}})
 }
 
+// endless gives a rule that a firewall would keep for ever, by itself and as an extension.
+func (b *bench) endless() {
+	want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{rule("a", ssh, b.now().Add(time.Hour), alice)}}
+	for _, bad := range []ajar.Rule{rule("b", ssh, time.Time{}, bob), rule("a", ssh, time.Time{}, alice, bob)} {
+		b.applyAt(want)
+		if c, ok := b.Enforcer.(ajar.Changer); ok {
+			if err := c.Change(b.ctx(), b.Endpoint, ajar.Delta{Base: b.rev, Rev: b.rev + 1, Put: []ajar.Rule{bad}}); !errors.Is(err, ajar.Invalid) {
+				b.Errorf("a change that opens without an end: %v, want Invalid", err)
+			}
+			b.lets(bob, ssh, false)
+		}
+		if err := b.Enforcer.Apply(b.ctx(), b.Endpoint, ajar.Ruleset{Guard: want.Guard, Allow: []ajar.Rule{bad}}); !errors.Is(err, ajar.Invalid) {
+			b.Errorf("an opening without an end: %v, want Invalid", err)
+		}
+		b.lets(bob, ssh, false)
+	}
+	b.applyAt(want)
+	b.has(want)
+}
+
 func (b *bench) extends() {
 	end := b.now().Add(500 * time.Millisecond)
 	want := ajar.Ruleset{Guard: guards(ssh), Allow: []ajar.Rule{rule("a", ssh, end, alice)}}
