@@ -115,6 +115,7 @@ func (a *app) run(ctx context.Context) error {
 	if err := p.host.Resume(ctx); err != nil {
 		a.log.Error("lay what was guarded; trying again", "err", err)
 	}
+	debug.FreeOSMemory() // reading the state and the firewall took several times what is kept of it
 	ln, err := a.listen()
 	if err != nil {
 		return err

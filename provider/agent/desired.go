@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ type desired struct {
 	hub   string // which Hub said so; "" = the plane must say it whole before it may say a difference
 	rev   uint64
 	guard []heldGuard
-	rules map[ajar.LeaseID]held
+	rules holdings
 	own   map[ajar.LeaseID]ajar.Rule // break-glass, in the Clock's time
 }
 
@@ -30,6 +31,26 @@ type held struct {
 	ajar.Rule
 	Shift time.Duration `json:"shift,omitempty"`
 }
+
+// holdings are the rules of the plane's by their leases, packed: a host may have ten thousand.
+type holdings map[ajar.LeaseID]*packed
+
+type packed struct {
+	ajar.Packed
+	shift time.Duration
+}
+
+func (p *packed) held(id ajar.LeaseID) held { return held{Rule: p.Rule(id), Shift: p.shift} }
+
+func (hs holdings) get(id ajar.LeaseID) (r held, ok bool) {
+	p, ok := hs[id]
+	if ok {
+		r = p.held(id)
+	}
+	return r, ok
+}
+
+func (hs holdings) put(r held) { hs[r.Lease] = &packed{r.Pack(), r.Shift} }
 
 func (r held) local() ajar.Rule {
 	l := r.Rule
@@ -67,8 +88,11 @@ func (g heldGuard) wanted(now time.Time) bool { return g.ConfirmBy.IsZero() || n
 // local is what the firewall must have at now.
 func (d *desired) local(now time.Time) ajar.Ruleset {
 	w := ajar.Ruleset{Guard: localGuard(d.guard, now)}
-	for _, r := range d.rules {
-		if l := r.local(); now.Before(l.HardStop) {
+	if n := len(d.rules) + len(d.own); n > 0 {
+		w.Allow = make([]ajar.Rule, 0, n)
+	}
+	for id, p := range d.rules {
+		if l := p.held(id).local(); now.Before(l.HardStop) {
 			w.Allow = append(w.Allow, l)
 		}
 	}
@@ -94,7 +118,7 @@ func localGuard(gs []heldGuard, now time.Time) []ajar.Guard {
 // take makes d what it is after r.
 func (d *desired) take(r *record) {
 	if r.Whole || d.rules == nil {
-		d.guard, d.rules, d.own = nil, map[ajar.LeaseID]held{}, map[ajar.LeaseID]ajar.Rule{}
+		d.guard, d.rules, d.own = nil, holdings{}, map[ajar.LeaseID]ajar.Rule{}
 	}
 	d.hub, d.rev = r.Hub, r.Rev
 	if r.Guard != nil {
@@ -105,27 +129,42 @@ func (d *desired) take(r *record) {
 		delete(d.own, id)
 	}
 	for _, p := range r.Put {
-		d.rules[p.Lease] = p
+		d.rules.put(p)
 	}
 	for _, p := range r.Own {
 		d.own[p.Lease] = p
 	}
 }
 
-// whole is the record that makes any desired this one. What is over is left out.
-func (d *desired) whole(now time.Time) *record {
-	r := &record{Whole: true, Hub: d.hub, Rev: d.rev, Guard: &d.guard}
-	for _, p := range d.rules {
-		if now.Before(p.local().HardStop) {
-			r.Put = append(r.Put, p)
+// recordPart is how many rules go into one record of those that are the whole.
+const recordPart = 256
+
+// whole are the records that make any desired this one, one after the other in the same place. What is over is left out.
+// The first has the guard, and the last alone the revision: who lost some of them does not claim to have all.
+func (d *desired) whole(now time.Time) iter.Seq[*record] {
+	return func(yield func(*record) bool) {
+		r := &record{Whole: true, Guard: &d.guard}
+		for _, p := range d.own {
+			if now.Before(p.HardStop) {
+				r.Own = append(r.Own, p)
+			}
 		}
-	}
-	for _, p := range d.own {
-		if now.Before(p.HardStop) {
-			r.Own = append(r.Own, p)
+		for id, p := range d.rules {
+			h := p.held(id)
+			if !now.Before(h.local().HardStop) {
+				continue
+			}
+			if len(r.Put) == recordPart {
+				if !yield(r) {
+					return
+				}
+				*r = record{Put: r.Put[:0]}
+			}
+			r.Put = append(r.Put, h)
 		}
+		r.Hub, r.Rev = d.hub, d.rev
+		yield(r)
 	}
-	return r
 }
 
 // clone is a copy that can be changed.

@@ -54,8 +54,9 @@ func (w *wire) close() {
 	w.conn.Close()
 }
 
-// receive reads the next frame into m.
+// receive reads the next frame into m. What m had is not kept while it waits: it may be a whole state.
 func (w *wire) receive(m *message) error {
+	*m = message{}
 	w.heard()
 	if _, err := io.ReadFull(w.conn, w.head[:]); err != nil {
 		return err

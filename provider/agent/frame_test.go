@@ -76,9 +76,12 @@ func TestSilentConnectionIsClosed(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	w := newWire(b, 100, 100, 20*time.Millisecond)
-	var m message
+	m := message{Order: &order{}}
 	if err := w.receive(&m); err == nil {
 		t.Error("a frame out of nothing")
+	}
+	if m.Order != nil {
+		t.Error("while it waited it kept the frame before")
 	}
 	w = newWire(a, 100, 1<<20, 20*time.Millisecond)
 	if err := w.send(t.Context(), &message{Type: "x", CSR: bytes.Repeat([]byte("y"), 1000)}); err == nil {

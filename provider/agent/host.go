@@ -199,9 +199,7 @@ func (h *Host) resumed() {
 func (h *Host) Run(ctx context.Context) error {
 	h.mu.Lock()
 	if h.known && h.ledger.full() { // now, and not when the first opening waits for it
-		r := h.want.whole(h.Clock.Now())
-		r.Clock = h.Clock.anchor(h.BootID)
-		if err := h.ledger.rewrite(r); err != nil {
+		if err := h.ledger.rewrite(&h.want, h.Clock.Now(), h.Clock.anchor(h.BootID)); err != nil {
 			h.Log.Error("write the state", "err", err)
 		}
 	}

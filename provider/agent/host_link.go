@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -254,6 +255,11 @@ func (h *Host) listen(ctx context.Context, w *wire, hub string) error {
 		if err := w.send(ctx, answer); err != nil {
 			return err
 		}
+		if m.Order != nil && len(m.Order.Put) > manyRules {
+			// Reading it took several times what is kept of it, and a quiet host would not collect that for minutes.
+			m = message{}
+			go debug.FreeOSMemory()
+		}
 	}
 }
 
@@ -300,7 +306,7 @@ func (h *Host) inPlaneTerms(got ajar.Ruleset) ajar.Ruleset {
 			continue
 		}
 		if w, ok := h.want.rules[r.Lease]; ok {
-			r.Expires, r.HardStop = r.Expires.Add(-w.Shift), r.HardStop.Add(-w.Shift)
+			r.Expires, r.HardStop = r.Expires.Add(-w.shift), r.HardStop.Add(-w.shift)
 		}
 		out.Allow = append(out.Allow, r)
 	}

@@ -16,6 +16,9 @@ const (
 	skewBarred = 60 * time.Second
 )
 
+// manyRules in one order are as good as a whole state: the ledger is written anew, and memory given back.
+const manyRules = 1000
+
 // obey carries out a whole state or a delta of the plane's. It returns nil once Local has read it back, and what it
 // closed or guarded is on disk.
 func (h *Host) obey(ctx context.Context, hub string, m *message) error {
@@ -127,8 +130,8 @@ func (c *change) guard(have []heldGuard, want []ajar.Guard, now time.Time, shift
 	c.delta.Guard = &l
 }
 
-func (c *change) put(r held, have map[ajar.LeaseID]held, now time.Time, bar error) {
-	old, ok := have[r.Lease]
+func (c *change) put(r held, have holdings, now time.Time, bar error) {
+	old, ok := have.get(r.Lease)
 	if ok && old.Expires.Equal(r.Expires) && old.HardStop.Equal(r.HardStop) {
 		r.Shift = min(r.Shift, old.Shift) // what it was told once stays its end
 		if old.Same(r.Rule) && old.Shift == r.Shift {
@@ -150,8 +153,8 @@ func (c *change) put(r held, have map[ajar.LeaseID]held, now time.Time, bar erro
 	}
 }
 
-func (c *change) drop(id ajar.LeaseID, have map[ajar.LeaseID]held, now time.Time) {
-	old, ok := have[id]
+func (c *change) drop(id ajar.LeaseID, have holdings, now time.Time) {
+	old, ok := have.get(id)
 	if !ok {
 		return
 	}
@@ -178,7 +181,7 @@ func (h *Host) barred() error {
 func (h *Host) closing(c *change) record {
 	r := record{Guard: c.rec.Guard, Drop: c.rec.Drop, Clock: h.Clock.anchor(h.BootID)}
 	for _, p := range c.rec.Put {
-		if old, ok := h.want.rules[p.Lease]; ok && !p.onlyAdds(old) {
+		if old, ok := h.want.rules.get(p.Lease); ok && !p.onlyAdds(old) {
 			r.Drop = append(slices.Clip(r.Drop), p.Lease)
 		}
 	}
@@ -260,10 +263,8 @@ func (h *Host) keep(c *change) error {
 	if c.closes {
 		kind = kindCloses
 	}
-	if fresh || h.ledger.full() || len(c.rec.Put) > 1000 {
-		r := h.want.whole(h.Clock.Now())
-		r.Clock = h.Clock.anchor(h.BootID)
-		return h.ledger.rewrite(r)
+	if fresh || h.ledger.full() || len(c.rec.Put) > manyRules {
+		return h.ledger.rewrite(&h.want, h.Clock.Now(), h.Clock.anchor(h.BootID))
 	}
 	c.rec.Clock = h.Clock.anchor(h.BootID)
 	return h.ledger.append(kind, &c.rec)

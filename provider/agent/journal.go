@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -71,19 +73,21 @@ func readJournal(b []byte) []note {
 
 // rewrite leaves in the file what was not delivered.
 func (j *journal) rewrite() error {
-	var b []byte
-	for _, n := range j.notes {
-		r, err := frameRecord(kindNote, n)
-		if err != nil {
-			return err
-		}
-		b = append(b, r...)
-	}
 	if j.file != nil {
 		j.file.Close()
 		j.file = nil
 	}
-	f, err := replaceFile(j.path, b)
+	f, err := replaceFile(j.path, func(f io.Writer) error {
+		to := bufio.NewWriter(f)
+		for _, n := range j.notes {
+			b, err := frameRecord(kindNote, n)
+			if err != nil {
+				return err
+			}
+			to.Write(b) //nolint:errcheck // Flush says it
+		}
+		return to.Flush()
+	})
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,12 +36,12 @@ const (
 	kindDone   = 'd' // of the journal: so many notes were delivered
 )
 
-// ledger keeps what is desired: one whole record, and the changes since. A change costs its own size; the file is
-// written anew when the changes outgrow the whole.
+// ledger keeps what is desired: the whole, in one record or several, and the changes since. A change costs its own size;
+// the file is written anew when the changes outgrow the whole.
 type ledger struct {
 	path  string
 	file  *os.File
-	first int64 // size with the whole record alone
+	first int64 // size with the whole alone
 	size  int64
 	dirty chan struct{} // something was written that is not synced
 }
@@ -49,16 +51,24 @@ const smallLedger = 1 << 20
 
 // frameRecord is kind, length, checksum, JSON.
 func frameRecord(kind byte, v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
+	var b bytes.Buffer
+	err := frameInto(&b, kind, v)
+	return b.Bytes(), err
+}
+
+// frameInto leaves the record alone in b.
+func frameInto(b *bytes.Buffer, kind byte, v any) error {
+	b.Reset()
+	b.Write(make([]byte, 9))
+	if err := json.NewEncoder(b).Encode(v); err != nil {
+		return err
 	}
-	out := make([]byte, 9, 9+len(body))
+	b.Truncate(b.Len() - 1) // the line's end
+	out := b.Bytes()
 	out[0] = kind
-	binary.BigEndian.PutUint32(out[1:], uint32(len(body)))
-	out = append(out, body...)
-	binary.BigEndian.PutUint32(out[5:], checksum(kind, body))
-	return out, nil
+	binary.BigEndian.PutUint32(out[1:], uint32(len(out)-9))
+	binary.BigEndian.PutUint32(out[5:], checksum(kind, out[9:]))
+	return nil
 }
 
 func checksum(kind byte, body []byte) uint32 {
@@ -180,33 +190,43 @@ func (l *ledger) full() bool {
 	return l.file == nil || l.size > smallLedger && l.size > 2*l.first
 }
 
-// rewrite puts a file with r alone in the place of the ledger.
-func (l *ledger) rewrite(r *record) error {
-	b, err := frameRecord(kindCloses, r)
-	if err != nil {
-		return err
-	}
+// rewrite puts a file with d alone in the place of the ledger. It never has more than a part of it in memory.
+func (l *ledger) rewrite(d *desired, now time.Time, at anchor) error {
 	l.broken()
-	f, err := replaceFile(l.path, b)
+	var n int64
+	f, err := replaceFile(l.path, func(f io.Writer) error {
+		var b bytes.Buffer
+		for r := range d.whole(now) {
+			r.Clock = at
+			if err := frameInto(&b, kindCloses, r); err != nil {
+				return err
+			}
+			if _, err := f.Write(b.Bytes()); err != nil {
+				return err
+			}
+			n += int64(b.Len())
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	l.file, l.first, l.size = f, int64(len(b)), int64(len(b))
+	l.file, l.first, l.size = f, n, n
 	return nil
 }
 
 // half ends the name of a file that is not written to its end.
 const half = ".new"
 
-// replaceFile writes b to path, durably, so that at every moment the old or the new is there; the file stays open for
+// replaceFile has path written, durably, so that at every moment the old or the new is there; the file stays open for
 // appending.
-func replaceFile(path string, b []byte) (*os.File, error) {
+func replaceFile(path string, write func(io.Writer) error) (*os.File, error) {
 	tmp := path + half
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Write(b)
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -224,7 +244,10 @@ func replaceFile(path string, b []byte) (*os.File, error) {
 }
 
 func writeFile(path string, b []byte) error {
-	f, err := replaceFile(path, b)
+	f, err := replaceFile(path, func(f io.Writer) error {
+		_, err := f.Write(b)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -111,10 +111,13 @@ func FuzzLedger(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, _, _, _ := readLedger(b)
 		d.local(noon)
-		r := d.whole(noon)
-		again, err := frameRecord(kindCloses, r)
-		if err != nil {
-			return // a time that JSON cannot say
+		var again []byte
+		for r := range d.whole(noon) {
+			part, err := frameRecord(kindCloses, r)
+			if err != nil {
+				return // a time that JSON cannot say
+			}
+			again = append(again, part...)
 		}
 		e, _, _, sound := readLedger(again)
 		if !sound || !slices.Equal(openIn(&d), openIn(&e)) {
@@ -248,7 +251,7 @@ func TestLedgerCostsAChangeItsOwnSize(t *testing.T) {
 	for i := range 10_000 {
 		d.take(&record{Hub: "h", Rev: 1, Put: []held{{Rule: rule(ajar.LeaseID(fmt.Sprint("lease-", i)), noon.Add(time.Hour))}}})
 	}
-	if err := l.rewrite(d.whole(noon)); err != nil {
+	if err := l.rewrite(&d, noon, anchor{}); err != nil {
 		t.Fatal(err)
 	}
 	rewrites := 0
@@ -257,7 +260,7 @@ func TestLedgerCostsAChangeItsOwnSize(t *testing.T) {
 		d.take(r)
 		if l.full() {
 			rewrites++
-			err = l.rewrite(d.whole(noon))
+			err = l.rewrite(&d, noon, anchor{})
 		} else {
 			err = l.append(kindOpens, r)
 		}
@@ -267,6 +270,54 @@ func TestLedgerCostsAChangeItsOwnSize(t *testing.T) {
 	}
 	if rewrites == 0 || rewrites > 4 {
 		t.Errorf("written anew %d times in 20,000 changes", rewrites)
+	}
+}
+
+// TestTheWholeIsWrittenInParts: no record of it is large, however many openings there are, and who finds some of them only
+// has the guard, opens none but those, and claims no revision.
+func TestTheWholeIsWrittenInParts(t *testing.T) {
+	const n = 2*recordPart + 1
+	g := []heldGuard{{Guard: ajar.Guard{Flow: ssh}}}
+	first := &record{Whole: true, Hub: "h", Rev: 7, Guard: &g, Own: []ajar.Rule{rule("break-glass-1", noon.Add(time.Minute))}}
+	for i := range n {
+		first.Put = append(first.Put, held{Rule: rule(ajar.LeaseID(fmt.Sprint("lease-", i)), noon.Add(time.Hour)), Shift: time.Second})
+	}
+	first.Put = append(first.Put, held{Rule: rule("over", noon.Add(-time.Hour))})
+	var d desired
+	d.take(first)
+	path := filepath.Join(t.TempDir(), ledgerFile)
+	l := &ledger{path: path}
+	if err := l.rewrite(&d, noon, anchor{BootID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	defer l.broken()
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(file)) != l.size || l.size != l.first {
+		t.Errorf("%d bytes, counted as %d and %d", len(file), l.size, l.first)
+	}
+	all, at, read, sound := readLedger(file)
+	if !sound || read != 3 || at.BootID != "b" || all.hub != "h" || all.rev != 7 || !slices.Equal(openIn(&all), openIn(&d)) || len(openIn(&all)) != n+1 {
+		t.Errorf("of %d records: sound %v, at %q, %q %d, %d open", read, sound, at.BootID, all.hub, all.rev, len(openIn(&all)))
+	}
+	for rest := file; len(rest) > 0; {
+		kind, body, next, ok := nextRecord(rest)
+		var r record
+		if !ok || kind != kindCloses || json.Unmarshal(body, &r) != nil || len(r.Put) > recordPart {
+			t.Fatalf("a record of kind %c with %d openings", kind, len(r.Put))
+		}
+		rest = next
+		some, _, _, sound := readLedger(file[:len(file)-len(rest)])
+		if !sound || len(some.guard) != 1 || len(rest) > 0 && (some.hub != "" || some.rev != 0 || len(openIn(&some)) > n) {
+			t.Errorf("without its last %d bytes: sound %v, guard %v, %q %d", len(rest), sound, some.guard, some.hub, some.rev)
+		}
+		if len(rest) > 0 {
+			if torn, _, _, sound := readLedger(file[:len(file)-len(rest)+5]); sound || len(openIn(&torn)) > 0 || len(torn.guard) != 1 {
+				t.Errorf("torn %d bytes before its end: sound %v, guard %v, open %v", len(rest)-5, sound, torn.guard, openIn(&torn))
+			}
+		}
 	}
 }
 

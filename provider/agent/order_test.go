@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -142,7 +143,13 @@ func TestManyRulesAreObservedInParts(t *testing.T) {
 		r.Sources = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)}
 		rules = append(rules, r)
 	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	m.whole(2, guarding(ssh), rules...)
+	until(t, "what reading so many took is given back", func() bool {
+		runtime.ReadMemStats(&after)
+		return after.NumForcedGC > before.NumForcedGC
+	})
 	got, err := p.hub.Observe(t.Context(), m.at())
 	if err != nil || len(got.Allow) != len(rules) || len(got.Guard) != 1 {
 		t.Fatalf("observed %d rules, %d guards, %v", len(got.Allow), len(got.Guard), err)

@@ -107,8 +107,8 @@ func (h *Host) ended(e *ends) (over, live []ajar.Rule, guard []ajar.Guard, wait 
 		return nil, nil, nil, wait
 	}
 	guard = localGuard(h.want.guard, now)
-	for id, held := range h.want.rules {
-		r := held.local()
+	for id, p := range h.want.rules {
+		r := p.held(id).local()
 		at, quiet := e.quiet[id]
 		look := r.Expires.Add(settleTime)
 		switch {
@@ -215,7 +215,7 @@ func (h *Host) forgetEnds(e *ends, guard []ajar.Guard) {
 	now := h.Clock.Now()
 	why := map[ajar.LeaseID]string{}
 	for id, s := range e.told {
-		held, known := h.want.rules[id]
+		held, known := h.want.rules.get(id)
 		until := s.Until
 		if known {
 			until = held.local().HardStop
