@@ -55,6 +55,18 @@ func TestPeople(t *testing.T) {
 		t.Errorf("assignments: %+v", as)
 	}
 	vm := r.Machine("vm1")
+	var below, at list[assignmentBody]
+	r.must(200, "GET", "/ajar/v1/role-assignments?principal=alice&scope="+string(vm), "").into(t, &below)
+	r.must(200, "GET", "/ajar/v1/role-assignments?principal=alice&role=just-in-time+requester&at="+string(vm), "").into(t, &at)
+	if len(below.Value) != 0 || len(at.Value) != 1 || at.Value[0].ID != as.Value[0].ID {
+		t.Errorf("below vm1: %+v; what holds there: %+v", below, at)
+	}
+	r.must(200, "GET", "/ajar/v1/role-assignments?role=Reader&at="+string(vm), "").into(t, &at)
+	if len(at.Value) != 0 {
+		t.Errorf("as readers: %+v", at)
+	}
+	r.must(400, "GET", "/ajar/v1/role-assignments?scope=/&at="+string(vm), "")
+	r.must(400, "GET", "/ajar/v1/role-assignments?at=vm1", "")
 	p := string(r.Policy("default", vm))
 	ask := func() answer {
 		return r.do("POST", p+"/initiate"+v, s.Token, body(`{"virtualMachines":[{"id":"%M","ports":[{"number":22,"duration":"PT1H"}]}]}`, vm))

@@ -76,8 +76,14 @@ func (c *Client) DeleteRole(ctx context.Context, id ajar.RoleID) error {
 	return err
 }
 
-// Assignments lists role assignments at, above and below scope, as far as the caller may read them; principal, an ID
-// or name, may be empty.
+// AssignmentsAt lists the role assignments that hold at a scope: at it, above and below it, and of principal, an ID or
+// name, which may be empty, also what its groups are assigned.
+func (c *Client) AssignmentsAt(ctx context.Context, principal string, at ajar.ID) iter.Seq2[Assignment, error] {
+	return list[Assignment](ctx, c, roleAssignments, query("principal", principal, "at", string(at)))
+}
+
+// Assignments lists role assignments at and below scope, as far as the caller may read them; principal, an ID or name,
+// may be empty.
 func (c *Client) Assignments(ctx context.Context, principal string, scope ajar.ID) iter.Seq2[Assignment, error] {
 	return list[Assignment](ctx, c, roleAssignments, query("principal", principal, "scope", string(scope)))
 }

@@ -130,6 +130,7 @@ func adminCalls(c *client.Client) map[string]func(context.Context) error {
 		`PUT /ajar/v1/role-definitions/r1 {"id":"r1","name":"x","permissions":null}`: func(ctx context.Context) error { return only(c.PutRole(ctx, client.Role{ID: "r1", Name: "x"})) },
 		`DELETE /ajar/v1/role-definitions/r1`:                                        func(ctx context.Context) error { return c.DeleteRole(ctx, "r1") },
 		`GET /ajar/v1/role-assignments?principal=anna&scope=%2F`:                     func(ctx context.Context) error { return drain(c.Assignments(ctx, "anna", "/")) },
+		`GET /ajar/v1/role-assignments?at=%2Fs&principal=anna`:                       func(ctx context.Context) error { return drain(c.AssignmentsAt(ctx, "anna", "/s")) },
 		`PUT /ajar/v1/role-assignments/a1 {"id":"a1","principal":"p","role":"r","scope":"/"}`: func(ctx context.Context) error {
 			return only(c.Assign(ctx, client.Assignment{ID: "a1", Principal: "p", Role: "r", Scope: "/"}))
 		},

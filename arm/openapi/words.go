@@ -225,6 +225,7 @@ var queryWords = map[string]queryWord{
 	"name":                {"By name.", nil},
 	"kind":                {"One kind alone.", &schema{Type: "string", Enum: texts("User", "Group", "ServicePrincipal")}},
 	"principal":           {"Whose, by id or name.", nil},
+	"at":                  {"An id; what holds there: what lies there, above and below, and of a principal also what its groups are given.", nil},
 	"role":                {"Which role, by id or name.", nil},
 	"state":               {"In which state.", nil},
 	"all":                 {"Whether what cannot be used any longer is listed, too.", yesNo},

@@ -2,6 +2,8 @@ package rights
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ajar-access/ajar"
@@ -20,7 +22,7 @@ func (s room) roleRoutes() []rest.Route {
 		rest.Get(defs+"/{id}", rest.Ours, rest.Op(200, s.getRole), "Shows a role definition.", ajar.RoleDefinitionRead),
 		rest.Put(defs+"/{id}", rest.Ours, rest.Op(200, s.putRole), "Makes or replaces a role definition.", ajar.RoleDefinitionWrite),
 		rest.Delete(defs+"/{id}", rest.Ours, rest.Op(204, s.deleteRole), "Removes a role definition.", ajar.RoleDefinitionDelete),
-		rest.Get(assign, rest.Ours, rest.Op(200, s.listAssignments), "Lists role assignments.", ajar.RoleAssignmentRead, "scope", "principal", "role", "$top"),
+		rest.Get(assign, rest.Ours, rest.Op(200, s.listAssignments), "Lists role assignments.", ajar.RoleAssignmentRead, "scope", "at", "principal", "role", "$top"),
 		rest.Put(assign, rest.Ours, rest.Op(200, s.putAssignment), "Makes a role assignment.", ajar.RoleAssignmentWrite),
 		rest.Get(assign+"/{id}", rest.Ours, rest.Op(200, s.getAssignment), "Shows a role assignment.", ajar.RoleAssignmentRead),
 		rest.Put(assign+"/{id}", rest.Ours, rest.Op(200, s.putAssignment), "Makes or replaces a role assignment.", ajar.RoleAssignmentWrite),
@@ -191,12 +193,32 @@ func (s room) listAssignments(ctx context.Context, c *rest.Call, _ rest.Nothing)
 		}
 		f.Role = r.ID
 	}
-	all, next, err := s.Broker.RoleAssignments(ctx, c.Who, f)
+	all, next, err := s.assignmentsAsked(ctx, c, f)
 	if err != nil {
 		return l, err
 	}
 	names := map[string]string{}
 	return rest.Each(c, all, next, func(a *ajar.RoleAssignment) assignmentBody { return s.showAssignment(ctx, c, a, names) }), nil
+}
+
+// assignmentsAsked are those at and below a scope; or, with at, all that hold there: at it, above and below it, and of a
+// principal also what its groups are assigned.
+func (s room) assignmentsAsked(ctx context.Context, c *rest.Call, f broker.AssignmentFilter) ([]*ajar.RoleAssignment, string, error) {
+	at, err := c.ScopeParam("at", "")
+	if err != nil {
+		return nil, "", err
+	}
+	if at == "" {
+		return s.Broker.RoleAssignments(ctx, c.Who, f)
+	}
+	if f.Scope != "" {
+		return nil, "", ajar.Errorf(ajar.Invalid, "scope and at do not go together")
+	}
+	all, next, err := s.Broker.AssignmentsAt(ctx, c.Who, at, broker.AssignmentsAsked{For: f.Principal, Page: f.Page})
+	if f.Role != "" {
+		all = slices.DeleteFunc(all, func(a *ajar.RoleAssignment) bool { return !strings.EqualFold(string(a.Role), string(f.Role)) })
+	}
+	return all, next, err
 }
 
 func (s room) getAssignment(ctx context.Context, c *rest.Call, _ rest.Nothing) (*assignmentBody, error) {

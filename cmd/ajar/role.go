@@ -53,7 +53,11 @@ func roleListCmd(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		all, err := client.Collect(c.Assignments(ctx, of, in))
+		found := c.Assignments(ctx, of, "")
+		if in != "" {
+			found = c.AssignmentsAt(ctx, of, in)
+		}
+		all, err := client.Collect(found)
 		if err != nil {
 			return err
 		}
@@ -63,7 +67,7 @@ func roleListCmd(a *app) *cobra.Command {
 	})
 	c.Flags().BoolVar(&assignments, "assignments", false, "who has which role where")
 	c.Flags().StringVar(&of, "of", "", "only assignments of this person, group or service principal")
-	c.Flags().StringVar(&scope, "scope", "", "only assignments that matter at this machine, group, policy or ID")
+	c.Flags().StringVar(&scope, "scope", "", "only assignments that matter at this machine, group, policy or ID: there, above and below, and with --of those of its groups, too")
 	return c
 }
 
