@@ -40,7 +40,7 @@ func certificateOnly(a *app, path string) (string, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return "", fmt.Errorf("read the certificate: %w", err)
+			return "", named("the certificate", err)
 		}
 		defer f.Close()
 		in = f
