@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -210,8 +211,10 @@ func roleCreateCmd(a *app) *cobra.Command {
 			if err != nil {
 				return named("the role", err)
 			}
-			if err := json.Unmarshal(b, &r); err != nil {
-				return exits(exitUsage, fmt.Errorf("read the role in %s: %w", file, err))
+			d := json.NewDecoder(bytes.NewReader(b))
+			d.DisallowUnknownFields() // a notActions that is misspelt would give more than was meant
+			if err := d.Decode(&r); err != nil {
+				return hint(exits(exitUsage, fmt.Errorf("read the role in %s: %w", file, err)), "ajar role show Owner -o json shows the format")
 			}
 			r.BuiltIn = false
 		case len(actions) == 0:
