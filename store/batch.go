@@ -22,7 +22,7 @@ type batch struct {
 	handed    bool // the lead was handed on
 	sure      bool // a guess was wrong: nothing may be answered before it is known
 	touched   bool // the database was written to
-	finished  bool
+	through   int  // how many of updates have their answer
 	committed bool
 
 	c        conn
@@ -360,8 +360,8 @@ func (b *batch) seal(ctx context.Context) error {
 
 // answer tells everybody but the leader what became of their Updates.
 func (b *batch) answer(leader *update) {
-	for _, u := range b.updates {
-		if !b.finished {
+	for i, u := range b.updates {
+		if i >= b.through {
 			u.err = ajar.Because(ajar.Internal, errStopped, "the transaction was stopped")
 		}
 		if u != leader {

@@ -145,9 +145,10 @@ func (w *writer) lead(first *update) error {
 		b = b.again(true)
 		for _, u := range b.updates {
 			w.alone(u)
+			b.through++
 		}
 	}
-	b.finished = true
+	b.through = len(b.updates)
 	return first.err
 }
 
