@@ -230,10 +230,41 @@ func (y *yard) hasSpare(ctx context.Context) (bool, error) {
 	return len(p.Properties.Machines[0].Ports) == 4, nil
 }
 
+// stays brings back what the blow took down, the agent at first without the plane, as a boot does: a guard that its
+// predecessor had laid already stays.
+func stays(ctx context.Context, y *yard) error {
+	if y.m.Agent().Alive() { // there was no blow
+		return bring(ctx, y)
+	}
+	laid, err := y.spareInKernel(ctx)
+	if err != nil {
+		return err
+	}
+	if laid {
+		if err := y.m.restore(ctx); err != nil {
+			return err
+		}
+		if still, err := y.spareInKernel(ctx); err != nil || !still {
+			return errors.Join(err, errors.New("the guard was laid, and went when the host was restored"))
+		}
+	}
+	return bring(ctx, y)
+}
+
+// spareInKernel reports whether the machine's kernel guards the spare port.
+func (y *yard) spareInKernel(ctx context.Context) (bool, error) {
+	set, err := y.m.Nft(ctx, "list", "set", "inet", "ajar", "guard")
+	return strings.Contains(set, fmt.Sprint("tcp . ", sparePort)), err
+}
+
 // changeOf guards one more port, or lifts that again.
 func changeOf(name string, v victim, lift bool) deed {
+	again, always := bring, ""
+	if v == theAgent && !lift {
+		again, always = stays, "write desired#1" // before it the kernel must not have the guard, or it would go again
+	}
 	return deed{
-		name: name, victim: v,
+		name: name, victim: v, again: again, always: always,
 		prepare: func(ctx context.Context, y *yard) error { return y.put(ctx, lift) },
 		act: func(ctx context.Context, y *yard) error {
 			_, err := y.Plane.Admin.PutPolicy(ctx, y.yardPolicy(!lift), client.PutOptions{})

@@ -51,6 +51,8 @@ type deed struct {
 	victim victim
 	// mayHaveNone says that the victim may end without a step that others can tell.
 	mayHaveNone bool
+	// always is a step that is killed at also where not all are; "" = none.
+	always string
 	// act does the deed while the victim is followed; nil = the victim's start is all. The victim may die of it.
 	act func(context.Context, *yard) error
 	// ready says that the deed is through; nil = it is when act has returned, or what begin started has ended.
@@ -309,6 +311,14 @@ func playDeed(t *testing.T, all bool, ys []*yard, d deed) {
 		t.Fatal("it has no steps")
 	}
 	steps := sample(r.steps, few)
+	if d.always != "" {
+		if !slices.Contains(r.steps, d.always) {
+			t.Fatalf("it has no step %q among %q", d.always, r.steps)
+		}
+		if !slices.Contains(steps, d.always) {
+			steps = append(steps, d.always)
+		}
+	}
 	if all || len(r.steps) == 0 {
 		steps = slices.Compact(append(r.steps, ""))
 	}
