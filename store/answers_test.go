@@ -315,3 +315,47 @@ func TestEndedGoroutineAmongThoseTriedAlone(t *testing.T) {
 		t.Errorf("%d documents, want 5", n)
 	}
 }
+
+// What an Update read of its own work is forgotten when a fault undoes that.
+func TestFaultsLeaveNothingInMind(t *testing.T) {
+	s := mustOpen(t, "sqlite:"+filepath.Join(t.TempDir(), "ajar.db"))
+	now := time.UnixMilli(1).UTC()
+	claim := func(owner string) (ok bool) {
+		err := s.Update(t.Context(), func(tx ajar.Tx) (err error) {
+			_, ok, err = tx.Claim("ep", now, time.Hour, owner)
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return ok
+	}
+	if err := s.Update(t.Context(), func(tx ajar.Tx) error { return errors.Join(tx.Put(&ajar.Endpoint{ID: "ep"}), putLease("l")(tx)) }); err != nil {
+		t.Fatal(err)
+	}
+	if !claim("one") {
+		t.Fatal("a free endpoint was not given")
+	}
+	g := &gate{backend: s.db}
+	at := func(q string) error {
+		if strings.HasPrefix(q, "DELETE") {
+			return errFault
+		}
+		return nil
+	}
+	g.at.Store(&at)
+	s.db = g
+	runs := 0
+	err := s.Update(t.Context(), func(tx ajar.Tx) error {
+		if runs++; runs > 1 {
+			return errRefused
+		}
+		return errors.Join(tx.DropClaims("one"), tx.MarkDue("ep", now), tx.Delete(ajar.KindLease, "l"))
+	})
+	if !errors.Is(err, errRefused) {
+		t.Errorf("got %v in %d runs", err, runs)
+	}
+	if claim("two") {
+		t.Error("what one has was given to two")
+	}
+}
