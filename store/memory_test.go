@@ -197,6 +197,21 @@ func TestMachinesCalledLikeLeases(t *testing.T) {
 	}
 }
 
+// What is remembered is of one log, however far it is.
+func TestAnotherLogIsNotTakenForTheSame(t *testing.T) {
+	m := newMemory()
+	c := counters{seq: 7, rights: 1, pos: 3, head: []byte("head")}
+	if m.meet(c, c.head) {
+		t.Error("who knows nothing took it for what he knows")
+	}
+	if !m.meet(c, c.head) {
+		t.Error("what is as it was was not known again")
+	}
+	if m.meet(c, []byte("another")) {
+		t.Error("another log that is as long was taken for the same")
+	}
+}
+
 // What is remembered stays within its bound also where documents grow.
 func TestGrownDocumentsCountAsTheyAre(t *testing.T) {
 	g := generations[int, []byte]{most: 1000}
