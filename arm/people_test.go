@@ -470,9 +470,10 @@ func TestWhatIfChangesNothing(t *testing.T) {
 	p := r.Policy("default", vm)
 	out := r.Open(r.User("alice", ajartest.At("Owner", ajar.Root)), p, vm, 22, "192.0.2.1", time.Hour)
 	text := strings.Replace(body(`{"id":"%P","properties":{"virtualMachines":[{"id":"%M","ports":[{"number":3389}]}]}}`, vm), "%P", string(p), 1)
+	r.Broker.GuardConfirm = 10 * time.Minute
 	var b whatIfBody
 	r.must(200, "POST", "/ajar/v1/what-if", text).into(t, &b)
-	if len(b.Guard) != 1 || b.Guard[0].Number != 3389 || len(b.Lift) != 1 || b.Lift[0].Number != 22 || len(b.Leases) != 1 || b.Leases[0].ID != out.Leases[0].ID {
+	if len(b.Guard) != 1 || b.Guard[0].Number != 3389 || b.ConfirmWithin != "PT10M" || len(b.Lift) != 1 || b.Lift[0].Number != 22 || len(b.Leases) != 1 || b.Leases[0].ID != out.Leases[0].ID {
 		t.Errorf("what if: %+v", b)
 	}
 	if l := r.Lease(out.Leases[0].ID); l.State == ajar.Closing || l.State == ajar.Closed {

@@ -200,6 +200,8 @@ type whatIfBody struct {
 	Guard  []changeBody `json:"guard"`
 	Lift   []changeBody `json:"lift"`
 	Leases []leaseBody  `json:"leases"`
+
+	ConfirmWithin string `json:"confirmWithin"`
 }
 
 // stampForm is how Azure writes times.

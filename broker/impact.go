@@ -16,6 +16,9 @@ type Impact struct {
 	Keep    []GuardChange  // ports that no policy would name but that would stay closed (unguard: keep)
 	Leases  []*ajar.Lease  // live leases that would end
 	Targets []TargetImpact // what the new guards would cut, asked of the hosts
+	// ConfirmWithin is when each new guard is rolled back unless somebody confirms it, where PutPolicy does not say; until
+	// then it spares who is connected. 0 = never.
+	ConfirmWithin time.Duration
 }
 
 // GuardChange is one port of one machine.
@@ -52,7 +55,7 @@ func (b *Broker) PolicyImpact(ctx context.Context, who ajar.Caller, p ajar.Polic
 	var im *Impact
 	var asks []ask
 	err := b.view(ctx, who, func(t *txn) error {
-		im, asks = &Impact{}, nil
+		im, asks = &Impact{ConfirmWithin: max(b.GuardConfirm, 0)}, nil
 		if err := t.need(ajar.PolicyWrite, p.ID); err != nil {
 			return err
 		}

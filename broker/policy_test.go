@@ -198,6 +198,9 @@ func TestUnconfirmedGuardsRollBack(t *testing.T) {
 	v := vm(group, "vm1")
 	ep := p.host(v).Endpoint.ID
 	body := ajar.Policy{ID: pol, Machines: []ajar.MachinePolicy{machine(v, port(22, ajar.TCP))}}
+	if im, err := p.b.PolicyImpact(ctx, p.owner, body); err != nil || im.ConfirmWithin != 5*time.Minute {
+		t.Errorf("what that would be: %+v, %v", im, err)
+	}
 	p.must(p.put(p.owner, body, broker.PutOptions{}))
 	if g := p.endpoint(ep).Guards[0]; !g.ConfirmBy.Equal(start.Add(5 * time.Minute)) {
 		t.Errorf("%+v", g)

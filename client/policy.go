@@ -107,6 +107,9 @@ type WhatIf struct {
 	Keep   []GuardChange `json:"keep"`   // ports that would stay closed though no policy names them
 	Leases []Lease       `json:"leases"` // leases that would end
 	Impact []Impact      `json:"impact"` // who is connected to what would be guarded
+	// In what time a new guard must be confirmed where the PUT does not say, or is rolled back; those connected are spared
+	// until then. ISO 8601; "" = it need not be.
+	ConfirmWithin string `json:"confirmWithin,omitempty"`
 }
 
 // GuardChange is one port of one machine.

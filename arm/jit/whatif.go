@@ -16,6 +16,9 @@ type whatIfBody struct {
 	Keep   []changeBody `json:"keep"`   // would stay closed though no policy names them
 	Leases []leaseBody  `json:"leases"` // would end
 	Impact []impactBody `json:"impact"` // who is connected to what would be guarded
+	// In what time a new guard must be confirmed where the PUT does not say, or is rolled back; those connected are spared
+	// until then.
+	ConfirmWithin string `json:"confirmWithin,omitempty"`
 }
 
 type changeBody struct {
@@ -63,6 +66,9 @@ func (s room) whatIf(ctx context.Context, c *rest.Call, in policyIn) (*whatIfBod
 		return nil, err
 	}
 	b := &whatIfBody{Guard: showChanges(impact.Guard), Lift: showChanges(impact.Lift), Keep: showChanges(impact.Keep), Leases: []leaseBody{}, Impact: []impactBody{}}
+	if impact.ConfirmWithin > 0 {
+		b.ConfirmWithin = ajar.FormatDuration(impact.ConfirmWithin)
+	}
 	now := s.Clock()
 	for _, l := range impact.Leases {
 		b.Leases = append(b.Leases, showLease(l, now))

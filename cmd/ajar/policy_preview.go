@@ -100,7 +100,7 @@ func (a *app) sayChange(ch change, waits bool) {
 	for _, i := range w.Impact {
 		for _, c := range i.Connections {
 			when := "connected now"
-			if waits {
+			if waits || w.ConfirmWithin != "" {
 				when += ", once that is confirmed"
 			}
 			line("CUTS", "%s from %s on %s, %s", port(c.Number, c.Protocol), c.Remote, i.Target.Name(), when)

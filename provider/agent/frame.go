@@ -78,6 +78,9 @@ func (w *wire) heard() { w.silence.Reset(w.patience) }
 // not as announced; heard is called whenever some have.
 func readBody(r io.Reader, head [4]byte, max int, buf []byte, heard func()) ([]byte, error) {
 	n := int(binary.BigEndian.Uint32(head[:]))
+	if n > max && string(head[:]) == "HTTP" {
+		return nil, errors.New("it answers in HTTP: this is the door for people and programs; agents have one of their own")
+	}
 	if n > max {
 		return nil, fmt.Errorf("frame of %d bytes announced; at most %d are taken", n, max)
 	}

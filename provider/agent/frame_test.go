@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,14 @@ func TestFrameThatIsTooLargeOrCutShort(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		w.close()
+	}
+}
+
+// Whoever takes the door for people for the one for agents is told so, and not of a frame of a billion bytes.
+func TestTheDoorForPeopleIsNotTakenForOurs(t *testing.T) {
+	_, err := readBody(strings.NewReader("/1.1 400 Bad Request"), [4]byte([]byte("HTTP")), maxFromPlane, nil, func() {})
+	if err == nil || !strings.Contains(err.Error(), "answers in HTTP") {
+		t.Errorf("got %v", err)
 	}
 }
 
