@@ -210,7 +210,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ajar": scriptAjar,
-			"as":   scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin, "await": scriptAwait, "asked": scriptAsked, "away": scriptAway, "guardConfirm": scriptGuardConfirm, "stale": scriptStale, "stranger": scriptStranger, "nowhere": scriptNowhere,
+			"as":   scriptAs, "host": scriptHost, "shape": scriptShape, "exits": scriptExits, "tamper": scriptTamper, "json": scriptJSON, "twin": scriptTwin, "await": scriptAwait, "asked": scriptAsked, "away": scriptAway, "stale": scriptStale, "stranger": scriptStranger, "nowhere": scriptNowhere,
 		},
 	})
 }

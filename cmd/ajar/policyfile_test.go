@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -137,4 +138,17 @@ func FuzzPolicyFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Where the plane has new guards wait for a yes, the preview says that who is connected is spared until then.
+func TestPreviewKnowsWhatThePlaneSpares(t *testing.T) {
+	for confirm, want := range map[string]string{"": "connected now\n", "PT10M": "connected now, once that is confirmed\n"} {
+		var said strings.Builder
+		a := &app{err: &said}
+		a.sayChange(change{Policy: "/p", WhatIf: client.WhatIf{ConfirmWithin: confirm, Impact: []client.Impact{{
+			Target: "/vm", Connections: []client.Connection{{Number: 22, Protocol: ajar.TCP, Remote: netip.MustParseAddrPort("192.0.2.1:50000")}}}}}}, false)
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("confirmed within %q: got %q, want %q in it", confirm, said.String(), want)
+		}
+	}
 }

@@ -194,13 +194,6 @@ func scriptAsked(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// guardConfirm SPAN: new guards are rolled back unless confirmed within that, by the plane's configuration.
-func scriptGuardConfirm(ts *testscript.TestScript, _ bool, args []string) {
-	d, err := time.ParseDuration(args[0])
-	ts.Check(err)
-	rigOf(ts).Broker.GuardConfirm = d
-}
-
 // away on|off: the plane takes what is asked for, and then cannot be reached.
 func scriptAway(ts *testscript.TestScript, _ bool, args []string) {
 	r := rigOf(ts)
