@@ -356,7 +356,7 @@ func TestLeavingLosesNothingThatHappened(t *testing.T) {
 	p.recfail = false
 	p.mu.Unlock()
 	p.start(p.addr)
-	m.await(true)
+	until(t, "the host knows that it is connected", func() bool { return m.Status(t.Context()).Connected })
 	if untold, err := m.Leave(t.Context(), 0); err != nil || untold != nil {
 		t.Errorf("left with %v, untold %v", err, untold)
 	}
