@@ -66,7 +66,8 @@ func (r *rig) run() {
 	}
 	done := make(chan error, 1)
 	r.stop, r.done = cancel, done
-	go func() { done <- r.loop.Run(ctx) }()
+	loop := r.loop // a test may put another in its place
+	go func() { done <- loop.Run(ctx) }()
 }
 
 func (r *rig) halt() {
