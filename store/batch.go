@@ -222,11 +222,11 @@ func (b *batch) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	as := b.memory().meet(c, w.head)
+	still := b.memory().meet(c, w.head)
 	w.head = c.head
 	if b.assumed {
 		b.assumed = false
-		if !as {
+		if !still {
 			return errStale
 		}
 		b.before, b.counters.head = c, c.head

@@ -10,9 +10,9 @@ import (
 	"github.com/ajar-access/ajar"
 )
 
-// memory is what the writer knows of the committed database from one commit to the next. It is as of the counters that
-// its last commit left; a transaction that finds others behind the lock forgets all of it, for then somebody else has
-// written. Every commit that changes a document or a due mark moves the counters. Whatever goes wrong also clears it.
+// memory is what the writer knows of the database from one commit to the next. It is as of the counters that its last
+// commit left, or, where batches run ahead, that the one under way is to leave; a transaction that finds others behind
+// the lock forgets all of it, for then somebody else has written, or that one has not come about. Every commit that changes a document or a due mark moves the counters. Whatever goes wrong also clears it.
 type memory struct {
 	known bool
 	at    counters

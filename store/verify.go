@@ -31,8 +31,8 @@ func (b *Broken) Error() string {
 }
 
 // VerifyLog reads the log of s from the batch that holds position from on (0 = all of it) and finds any cut, edit or
-// reordering, also of what lists find events by. With a key it checks the signatures too: once a batch is signed all later ones must be, and at least one
-// must be. Known heads from earlier checks find a log that was cut short or written anew. A fault is a *Broken.
+// reordering, also of what lists find events by. With a key it checks the signatures too: once a batch is signed all
+// later ones must be, and at least one must be. Known heads from earlier checks find a log that was cut short or written anew. A fault is a *Broken.
 func VerifyLog(ctx context.Context, s ajar.Store, key ed25519.PublicKey, from int64, known ...ajar.Batch) (Verified, error) {
 	v := &verifier{key: key, known: known, next: 1}
 	if err := v.skip(ctx, s, from); err != nil {
@@ -102,6 +102,7 @@ func (v *verifier) page(tx ajar.Tx) (more bool, err error) {
 			return false, err
 		}
 	}
+	// Only over our own databases does anything stand beside the events that they are found by.
 	if t, ok := tx.(interface {
 		misfiled(first, last int64) (int64, string, error)
 	}); ok && len(batches) > 0 {

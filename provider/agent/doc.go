@@ -37,8 +37,9 @@
 // # The wire
 //
 // Frames of a four-byte length and JSON, one write each. The plane's carry its time; every rule carries its deadline
-// and the milliseconds that remain of it; one without an end is relayed by no Hub and carried out by no Host. The host answers when its Local has read the change back, and, where
-// something was closed or guarded, when the disk has it too: what a power cut makes it forget can only be an opening.
+// and the milliseconds that remain of it; one without an end is relayed by no Hub and carried out by no Host. The host
+// answers when its Local has read the change back, and, where something was closed or guarded, when the disk has it too:
+// what a power cut makes it forget can only be an opening.
 //
 // # Clocks
 //

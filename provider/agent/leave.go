@@ -47,14 +47,18 @@ func (h *Host) hearOut(ctx context.Context, kept int) error {
 		up := h.link.up
 		h.link.mu.Unlock()
 		if !up || !pause(ctx, 20*time.Millisecond) {
-			things := "one thing"
-			if n > 1 {
-				things = fmt.Sprintf("%d things", n)
-			}
-			return &ajar.Error{Kind: ajar.Conflict, Code: NotesUntold,
-				Msg: "the plane does not know yet of " + things + " that happened here, and leaving would lose that; nothing was changed"}
+			return untoldOf(n)
 		}
 	}
+}
+
+func untoldOf(n int) error {
+	things := "one thing"
+	if n > 1 {
+		things = fmt.Sprintf("%d things", n)
+	}
+	return &ajar.Error{Kind: ajar.Conflict, Code: NotesUntold,
+		Msg: "the plane does not know yet of " + things + " that happened here, and leaving would lose that; nothing was changed"}
 }
 
 // Leave restores the host: the firewall is as if Ajar had never been here, the plane is told if it can be, the identity
@@ -65,6 +69,10 @@ func (h *Host) Leave(ctx context.Context, kept int) (untold, err error) {
 		return nil, err
 	}
 	h.mu.Lock()
+	if n := h.journal.waiting() - kept; n > 0 { // break-glass, just now
+		h.mu.Unlock()
+		return nil, untoldOf(n)
+	}
 	h.rev++
 	err = h.Local.ApplyAt(ctx, h.endpoint(), ajar.Ruleset{}, h.rev)
 	if err != nil {
